@@ -1,0 +1,182 @@
+"""The artifact: a folder that is the policy. Torch-free; ``onedp.policy`` turns one into networks.
+
+    spec.json            format version, policy spec, network, noise process, parameterization, sampler
+    weights.safetensors  weights of one denoiser (the EMA ones), fp32 or fp16
+    norm_stats.json      statistics of every field
+    provenance.json      SHA-256 of the weights, command, data digest, versions, seeds, cost
+
+Nothing is pickled; loading is strict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from onedp.data.normalize import Normalizer
+from onedp.errors import ArtifactError, unknown_choice
+from onedp.files import replaced_folder, write_json
+from onedp.types import PolicySpec
+
+FORMAT_VERSION = 1
+SPEC_KEYS = ("format_version", "policy", "task", "network", "process", "parameterization", "sampler")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything in an artifact but the weights themselves."""
+
+    spec: PolicySpec
+    task: str
+    """Name of the task it was trained on."""
+    network: Mapping[str, Any]
+    process: Mapping[str, Any]
+    parameterization: str
+    sampler: Mapping[str, Any]
+    """The sampler used unless another is asked for."""
+    normalizer: Normalizer
+    provenance: Mapping[str, Any]
+
+
+def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]) -> str:
+    """Write the folder ``path`` in one stroke (an existing artifact is replaced); returns the weights' digest.
+
+    Raises ``ArtifactError`` when ``path`` is something else than an artifact, ``OneDPError`` when it is not writable.
+    """
+    if path.exists() and not (path / "spec.json").exists() and (path.is_file() or any(path.iterdir())):
+        raise ArtifactError(f"{path} exists and is not a policy folder; it is left alone. Choose another --out.")
+    bad = [name for name, value in weights.items() if not np.isfinite(value).all()]
+    if bad:
+        raise ArtifactError(f"The weights {bad[:3]} are not finite; nothing was saved. Lower the learning rate.")
+    with replaced_folder(path) as folder:
+        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "weights.safetensors")
+        digest = file_digest(folder / "weights.safetensors")
+        spec = {
+            "format_version": FORMAT_VERSION,
+            "policy": manifest.spec.to_json(),
+            "task": manifest.task,
+            "network": dict(manifest.network),
+            "process": dict(manifest.process),
+            "parameterization": manifest.parameterization,
+            "sampler": dict(manifest.sampler),
+        }
+        write_json(folder / "spec.json", spec)
+        write_json(folder / "norm_stats.json", manifest.normalizer.to_json())
+        write_json(folder / "provenance.json", {**manifest.provenance, "weights_digest": digest})
+    return digest
+
+
+def resolve_artifact(name: str | Path) -> Path:
+    """Folder of an artifact given as a path or as the name of a shipped one; raises ``ArtifactError``."""
+    path = Path(name)
+    if (path / "spec.json").is_file():
+        return path
+    shipped = shipped_artifacts()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    if path.exists():
+        raise ArtifactError(f"{path} is not a policy folder: it has no spec.json. Expected what --out of train wrote.")
+    raise ArtifactError(unknown_choice("policy", str(name), shipped) + " Or give the path of a policy folder.")
+
+
+def shipped_artifacts() -> dict[str, Path]:
+    """Name to folder of the policies inside the package."""
+    root = Path(str(resources.files("onedp"))) / "shipped"
+    return {path.parent.name: path.parent for path in sorted(root.glob("*/spec.json"))}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check everything but the weights; raises ``ArtifactError`` saying which file and entry is wrong."""
+    spec = _read_json(path / "spec.json")
+    version = spec.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has the format version {version!r}; this package reads up to {FORMAT_VERSION}. "
+            "Update onedp: pip install --upgrade onedp"
+        )
+    if set(spec) != set(SPEC_KEYS):
+        missing, extra = sorted(set(SPEC_KEYS) - set(spec)), sorted(set(spec) - set(SPEC_KEYS))
+        raise ArtifactError(f"{path / 'spec.json'}: missing entries {missing}, unknown entries {extra}.")
+    policy_spec = PolicySpec.from_json(spec["policy"])
+    return Manifest(
+        spec=policy_spec,
+        task=spec["task"],
+        network=spec["network"],
+        process=spec["process"],
+        parameterization=spec["parameterization"],
+        sampler=spec["sampler"],
+        normalizer=Normalizer.from_json(_read_json(path / "norm_stats.json"), policy_spec),
+        provenance=_read_json(path / "provenance.json"),
+    )
+
+
+def read_weights(path: Path, manifest: Manifest) -> dict[str, ndarray]:
+    """Weights as float32, their digest checked against the provenance; raises ``ArtifactError``."""
+    file = path / "weights.safetensors"
+    if not file.is_file():
+        raise ArtifactError(f"{file} is missing. Restore it or train again.")
+    digest = file_digest(file)
+    expected = manifest.provenance.get("weights_digest")
+    if digest != expected:
+        raise ArtifactError(
+            f"{file} is not the file that was saved: its SHA-256 is {digest[:16]}..., provenance.json says "
+            f"{str(expected)[:16]}.... It is truncated or was changed; restore it."
+        )
+    try:
+        return {name: value.astype(np.float32) for name, value in load_file(file).items()}
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{file} cannot be read: {error}.") from error
+
+
+def check_keys(weights: Mapping[str, ndarray], expected: Mapping[str, tuple[int, ...]], where: Path) -> None:
+    """Raise ``ArtifactError`` listing missing, extra and mis-shaped weights."""
+    missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+    wrong = [
+        f"{name} {weights[name].shape} instead of {expected[name]}"
+        for name in sorted(set(expected) & set(weights))
+        if weights[name].shape != expected[name]
+    ]
+    if missing or extra or wrong:
+        raise ArtifactError(
+            f"{where / 'weights.safetensors'} does not fit spec.json: missing {_some(missing)}; "
+            f"not expected {_some(extra)}; wrong shape {_some(wrong)}."
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()  # Python 3.10 has no file_digest
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    return (", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")) or "none"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}. Is this a complete policy folder?") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON: {error}. Restore the file.") from error
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{path} holds a {type(data).__name__}, expected a JSON object.")
+    return data

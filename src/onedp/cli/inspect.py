@@ -1,0 +1,57 @@
+"""``onedp inspect``: says what a data set or a policy is. Torch-free; heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from onedp.errors import OneDPError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what a data set or a policy is: shapes, units, ranges, timing table, provenance."""
+
+    path: tyro.conf.Positional[Path]
+    """Data set (zarr folder or zip, npz), policy folder, or the name of a shipped policy."""
+    task: str | None = None
+    """For a data set: also show it as this task reads it, e.g. pusht-keypoints or my_module:my_task."""
+    pictures: bool = False
+    """Also read arrays with more than 64 numbers a step: their ranges and the digest of everything; takes longer."""
+
+    def run(self) -> None:
+        """Print the description; raises ``OneDPError`` for anything that is neither, or damaged."""
+        try:
+            self._run()
+        except OSError as error:
+            raise OneDPError(
+                f"{self.path} cannot be read: {error.strerror or error}. Check the path and its rights."
+            ) from error
+
+    def _run(self) -> None:
+        from onedp.artifact import shipped_artifacts
+
+        shipped = shipped_artifacts()
+        if not self.path.exists() and str(self.path) in shipped:
+            self._inspect_policy(shipped[str(self.path)])
+        elif any((self.path / name).is_file() for name in ("spec.json", "weights.safetensors", "norm_stats.json")):
+            self._inspect_policy(self.path)
+        elif not self.path.exists():
+            beside = [str(item) for item in self.path.parent.iterdir()] if self.path.parent.is_dir() else []
+            raise OneDPError(
+                f"Nothing at {self.path}: no such file or folder, and no shipped policy of that name."
+                f"{did_you_mean(str(self.path), [*shipped, *beside])} Shipped: {', '.join(shipped) or 'none'}."
+            )
+        else:
+            from onedp.cli.inspect_data import inspect_data
+
+            inspect_data(self.path, self.task, self.pictures)
+
+    def _inspect_policy(self, folder: Path) -> None:
+        from onedp.cli.inspect_policy import inspect_policy
+
+        if self.task is not None:
+            raise OneDPError(f"{folder} is a policy, which has a task of its own. Leave out --task.")
+        inspect_policy(folder)

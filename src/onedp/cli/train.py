@@ -1,0 +1,87 @@
+"""``onedp train``: demonstrations to a diffusion-policy teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from onedp.errors import OneDPError
+from onedp.methods.config import DenoisingConfig
+from onedp.nets.config import NETWORK_SIZES
+from onedp.train.config import LoopConfig, TeacherRun
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a diffusion policy (the teacher) on demonstrations."""
+
+    task: str = "pusht-keypoints"
+    """Task of the table (pusht-keypoints, pusht-state) or my_module:my_task."""
+    data: Path | None = None
+    """Demonstrations: diffusion_policy zarr (folder or zip) or npz."""
+    process: Literal["ddpm", "edm"] = "ddpm"
+    """Noise process."""
+    network: Literal["unet-small", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
+    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 4.5, 17 or 65 M weights, or a residual MLP."""
+    out: Path | None = None
+    """Folder of the run; the policy is saved in it as policy/."""
+    resume: Path | None = None
+    """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
+    steps: int = 20_000
+    """Training steps."""
+    batch_size: int = 256
+    """Windows per step."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    seed: int = 0
+    """Seed of weights, data order and noise."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bf16 autocast, for GPUs and for CPUs with bf16 units."""
+    cpu: bool = False
+    """Stay on the CPU even where there is a GPU."""
+    threads: int | None = None
+    """CPU threads."""
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    """Experiment tracker, through accelerate."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+
+    def teacher_run(self, data: Path) -> TeacherRun:
+        """The run these options describe."""
+        method = DenoisingConfig(process=self.process)
+        return TeacherRun(
+            task=self.task,
+            data=data,
+            method=replace(method, optimizer=replace(method.optimizer, lr=self.lr)),
+            network=NETWORK_SIZES[self.network],
+            loop=LoopConfig(
+                steps=self.steps,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                mixed_precision=self.mixed_precision,
+                cpu=self.cpu,
+                threads=self.threads,
+                tracker=self.tracker,
+                checkpoint_every=self.checkpoint_every,
+            ),
+        )
+
+    def run(self) -> None:
+        """Train, or continue."""
+        if self.resume is None and (self.data is None or self.out is None):
+            raise OneDPError(
+                "train needs --data and --out, for example: onedp train --task pusht-keypoints "
+                "--data pusht_cchi_v7_replay.zarr.zip --process ddpm --out runs/teacher (or --resume DIR)."
+            )
+        from onedp.train.run import new_run_folder, resume_run, train_teacher
+
+        if self.resume is not None:
+            resume_run(self.resume)
+            out = self.resume
+        else:
+            assert self.data is not None and self.out is not None  # checked above
+            new_run_folder(self.out)
+            train_teacher(self.teacher_run(self.data), self.out)
+            out = self.out
+        print(f"Teacher saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")

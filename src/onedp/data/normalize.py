@@ -1,0 +1,165 @@
+"""Normalisation whose statistics travel inside the artifact. numpy only: the robot needs it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from onedp.data.statistics import RunningStatistics
+from onedp.errors import ArtifactError, DataError
+from onedp.types import PolicySpec
+
+NormalizationMode = Literal["min_max", "mean_std", "identity"]
+
+CONSTANT_RANGE = 1e-6
+"""A dimension that varies less than this is treated as constant: it maps to 0 and back to its value."""
+
+STATISTICS = ("min", "max", "mean", "std")
+BLOCK_STEPS = 65536
+
+
+@dataclass(frozen=True)
+class FieldStats:
+    """Statistics of one field over the training data; arrays have the field's shape."""
+
+    min: Float32[ndarray, ...]
+    max: Float32[ndarray, ...]
+    mean: Float32[ndarray, ...]
+    std: Float32[ndarray, ...]
+
+    @classmethod
+    def of(cls, values: ndarray) -> FieldStats:
+        """Statistics over the first axis (steps) of ``(N, *shape)``; the values must be finite."""
+        shape = values.shape[1:]
+        running = RunningStatistics(int(np.prod(shape, dtype=np.int64)))
+        for start in range(0, len(values), BLOCK_STEPS):
+            running.update(values[start : start + BLOCK_STEPS])
+        return cls(*(getattr(running, part).reshape(shape).astype(np.float32) for part in STATISTICS))
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Maps physical units to the network's and back, field by field.
+
+    min_max: ``2 (x - min) / (max - min) - 1``, so training data lies in [-1, 1]; mean_std: ``(x - mean) / std``.
+    """
+
+    stats: Mapping[str, FieldStats]
+    modes: Mapping[str, NormalizationMode]
+
+    def constant_dimensions(self, name: str) -> list[int]:
+        """Flat indices of dimensions that do not vary in the training data."""
+        return np.flatnonzero(_is_constant(self.stats[name]).reshape(-1)).tolist()
+
+    def scale_offset(self, name: str) -> tuple[ndarray, ndarray]:
+        """Scale and offset with ``normalised = x * scale + offset``, float32; a constant dimension maps to 0."""
+        centre, width = self._centre_width(name)
+        return (1 / width).astype(np.float32), (-centre / width).astype(np.float32)
+
+    def normalize(self, name: str, values: ndarray) -> ndarray:
+        """Physical units to network units, float32 (computed in float64: ranges may be small beside their centre)."""
+        centre, width = self._centre_width(name)
+        return ((values - centre) / width).astype(np.float32)
+
+    def unnormalize(self, name: str, values: ndarray) -> ndarray:
+        """Network units to physical units, float32; inverts ``normalize``."""
+        centre, width = self._centre_width(name)
+        return (values * width + centre).astype(np.float32)
+
+    def _centre_width(self, name: str) -> tuple[ndarray, ndarray]:
+        """float64 pair with ``normalised = (x - centre) / width``."""
+        stats, mode = self.stats[name], self.modes[name]
+        low, high, mean, std = (getattr(stats, part).astype(np.float64) for part in STATISTICS)
+        if mode == "identity":
+            return np.zeros_like(low), np.ones_like(low)
+        centre, width = ((high + low) / 2, (high - low) / 2) if mode == "min_max" else (mean, std)
+        return centre, np.where(_is_constant(stats), 1.0, width)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``norm_stats.json``."""
+        return {
+            name: {"mode": self.modes[name]} | {part: getattr(stats, part).tolist() for part in STATISTICS}
+            for name, stats in self.stats.items()
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], spec: PolicySpec) -> Normalizer:
+        """Rebuild from ``to_json``; raises ``ArtifactError`` unless exactly the fields of ``spec`` have statistics."""
+        fields = (*spec.observations, spec.action)
+        names = {field.name for field in fields}
+        if missing := sorted(names - set(data)):
+            raise ArtifactError(
+                f"norm_stats.json has no statistics for {missing}; it has {sorted(data)}. Without them the policy "
+                "would see numbers in the wrong units. Restore the file or train again."
+            )
+        if unknown := sorted(set(data) - names):
+            raise ArtifactError(
+                f"norm_stats.json has statistics for {unknown}, which the policy does not use; it uses "
+                f"{sorted(names)}. The file belongs to another policy; restore it or train again."
+            )
+        stats = {field.name: _read_stats(data[field.name], field.name, field.shape) for field in fields}
+        return cls(stats, {field.name: data[field.name]["mode"] for field in fields})
+
+
+def _is_constant(stats: FieldStats) -> ndarray:
+    return (stats.max.astype(np.float64) - stats.min) < CONSTANT_RANGE
+
+
+def _read_stats(entry: Any, name: str, shape: tuple[int, ...]) -> FieldStats:
+    if not isinstance(entry, Mapping):
+        raise ArtifactError(f"norm_stats.json: '{name}' is not an object. Restore the file or train again.")
+    if entry.get("mode") not in get_args(NormalizationMode):
+        raise ArtifactError(
+            f"norm_stats.json: '{name}' has the mode {entry.get('mode')!r}, expected one of "
+            f"{', '.join(get_args(NormalizationMode))}. Restore the file or train again."
+        )
+    stats = FieldStats(**{part: _read_part(entry, name, part, shape) for part in STATISTICS})
+    if (stats.min > stats.max).any() or (stats.std < 0).any():
+        raise ArtifactError(
+            f"norm_stats.json: '{name}' has a minimum above its maximum or a negative deviation. Restore the file or "
+            "train again."
+        )
+    return stats
+
+
+def _read_part(entry: Mapping[str, Any], name: str, part: str, shape: tuple[int, ...]) -> ndarray:
+    if part not in entry:
+        raise ArtifactError(f"norm_stats.json: '{name}' has no '{part}'. Restore the file or train again.")
+    try:
+        values = np.asarray(entry[part], dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"norm_stats.json: '{part}' of '{name}' is not numbers ({error}). Restore the file or train again."
+        ) from error
+    if values.shape != shape or not np.isfinite(values).all():
+        raise ArtifactError(
+            f"norm_stats.json: '{part}' of '{name}' has shape {values.shape}, expected finite numbers of shape "
+            f"{shape}. Restore the file or train again."
+        )
+    return values
+
+
+def fit_normalizer(arrays: Mapping[str, ndarray], spec: PolicySpec, mode: NormalizationMode = "min_max") -> Normalizer:
+    """Statistics of every field of ``spec`` over all recorded steps.
+
+    Raises ``DataError`` when a field is missing, empty, of another shape or not finite.
+    """
+    stats: dict[str, FieldStats] = {}
+    for field in (*spec.observations, spec.action):
+        values = arrays.get(field.name)
+        if values is None or values.shape[1:] != field.shape or len(values) == 0:
+            found = "it is missing" if values is None else f"it has the shape {values.shape}"
+            raise DataError(
+                f"No statistics for '{field.name}': {found}; expected (steps, {', '.join(map(str, field.shape))})."
+            )
+        stats[field.name] = FieldStats.of(values)
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"No statistics for '{field.name}': it has NaN or infinity. Look for the place with: onedp inspect DATA"
+            )
+    return Normalizer(stats, dict.fromkeys(stats, mode))

@@ -1,0 +1,284 @@
+"""Samplers: frozen dataclasses that turn noise into a clean chunk by calling a denoiser.
+
+Each says how many noise draws it eats (``draws``) and how many network passes it makes (``nfe``); the noise is an
+argument, ``(B, draws, Tp, Da)`` standard normal, so every call can be replayed. Sums run in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.schedule import CosineDdpm, Edm
+from onedp.errors import ArtifactError, OneDPError, unknown_choice
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """What a policy needs of a sampler."""
+
+    @property
+    def kind(self) -> str:
+        """Name in the table."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """Standard normal draws per chunk."""
+        ...
+
+    @property
+    def nfe(self) -> int:
+        """Network passes per chunk."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """As written on the command line, e.g. ``ddim:10``."""
+        ...
+
+    def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
+        """Normalised clean chunk (B, Tp, Da)."""
+        ...
+
+
+def _clip(x0: Tensor, limit: float | None) -> Tensor:
+    return x0 if limit is None else x0.clamp(-limit, limit)
+
+
+def _x0_at(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+    """Clean estimate in float64 at one time for the whole batch."""
+    return denoiser.x0(x.float(), t.expand(len(x)), cond).double()
+
+
+def _need(denoiser: Denoiser, kind: type, sampler: str) -> Any:
+    schedule = denoiser.schedule
+    if not isinstance(schedule, kind):
+        raise OneDPError(
+            f"The sampler '{sampler}' needs a policy trained with the process '{kind.__name__}', this one has "
+            f"'{type(schedule).__name__}'. Valid here: "
+            + ("heun:N, one-step" if isinstance(schedule, Edm) else "ddpm:N, ddim:N, one-step")
+            + "."
+        )
+    return schedule
+
+
+@dataclass(frozen=True)
+class Ddim:
+    """DDIM (Song et al., arXiv 2010.02502, eq. 12) with ``eta`` = 0: deterministic given the first draw."""
+
+    steps: int = 10
+    """Network passes."""
+    clip: float | None = 1.0
+    """Clip the clean estimate to [-clip, clip]; None for data that is not scaled to that range."""
+
+    kind = "ddim"
+
+    @property
+    def draws(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def nfe(self) -> int:
+        """One a step."""
+        return self.steps
+
+    @property
+    def label(self) -> str:
+        """ddim:N."""
+        return f"ddim:{self.steps}"
+
+    def grid(self, schedule: CosineDdpm) -> list[int]:
+        """Step indices, descending, evenly spaced and ending on 0-th noise: K-1 first ("trailing" spacing)."""
+        if not 1 <= self.steps <= schedule.steps:
+            raise OneDPError(f"{self.kind}:{self.steps} is not possible: N must be 1..{schedule.steps}.")
+        return [round(schedule.steps * (1 - i / self.steps)) - 1 for i in range(self.steps)]
+
+    def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
+        """Solve the probability-flow ODE from pure noise."""
+        schedule = _need(denoiser, CosineDdpm, self.label)
+        return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=0.0, clip=self.clip)
+
+
+@dataclass(frozen=True)
+class Ddpm(Ddim):
+    """Ancestral DDPM sampling (Ho et al., arXiv 2006.11239, algorithm 2): DDIM's update with eta = 1.
+
+    On the full grid the posterior variance is theirs (``beta-tilde``).
+    """
+
+    steps: int = 100
+
+    kind = "ddpm"
+
+    @property
+    def draws(self) -> int:
+        """The start, and one for every step but the last."""
+        return self.steps
+
+    @property
+    def label(self) -> str:
+        """ddpm:N."""
+        return f"ddpm:{self.steps}"
+
+    def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
+        """Draw from the reverse Markov chain."""
+        schedule = _need(denoiser, CosineDdpm, self.label)
+        return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=1.0, clip=self.clip)
+
+
+def _ancestral(
+    denoiser: Denoiser,
+    schedule: CosineDdpm,
+    cond: Tensor,
+    noise: Tensor,
+    grid: list[int],
+    eta: float,
+    clip: float | None,
+) -> Tensor:
+    """DDIM's generalised update; the noise estimate is recomputed from the clipped clean estimate."""
+    alpha_bar = schedule.alpha_bar.to(noise.device)
+    x = noise[:, 0].double()
+    for i, k in enumerate(grid):
+        t = torch.tensor([k], device=noise.device)
+        x0 = _clip(_x0_at(denoiser, x, t, cond), clip)
+        if i == len(grid) - 1:
+            return x0.float()
+        now, then = alpha_bar[k], alpha_bar[grid[i + 1]]
+        eps = (x - now.sqrt() * x0) / (1 - now).sqrt()
+        spread = eta * ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+        x = then.sqrt() * x0 + (1 - then - spread**2).sqrt() * eps
+        if eta > 0:
+            x = x + spread * noise[:, i + 1].double()
+    raise AssertionError("unreachable: the grid is never empty")
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Second-order deterministic sampler of EDM (Karras et al., arXiv 2206.00364, algorithm 1): 2N - 1 passes."""
+
+    steps: int = 18
+    """N: noise levels on the Karras grid."""
+    clip: float | None = 1.0
+    """Clip of the final chunk; intermediate estimates are left alone."""
+
+    kind = "heun"
+
+    @property
+    def draws(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def nfe(self) -> int:
+        """Two a step, one for the last."""
+        return 2 * self.steps - 1
+
+    @property
+    def label(self) -> str:
+        """heun:N."""
+        return f"heun:{self.steps}"
+
+    def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
+        """Solve the probability-flow ODE from sigma_max to 0."""
+        schedule = _need(denoiser, Edm, self.label)
+        sigmas = torch.cat([schedule.karras_grid(self.steps), torch.zeros(1, dtype=torch.float64)]).to(noise.device)
+        x = noise[:, 0].double() * sigmas[0]
+        for i in range(self.steps):
+            now, then = sigmas[i], sigmas[i + 1]
+            slope = (x - _x0_at(denoiser, x, now.float()[None], cond)) / now
+            x_euler = x + (then - now) * slope
+            if i == self.steps - 1:
+                return _clip(x_euler, self.clip).float()
+            slope_then = (x_euler - _x0_at(denoiser, x_euler, then.float()[None], cond)) / then
+            x = x + (then - now) * (slope + slope_then) / 2
+        raise AssertionError("unreachable: there is at least one step")
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """Ask the denoiser once at one fixed level: the student of One-Step Diffusion Policy (arXiv 2410.21257, sec. 3).
+
+    Applied to a teacher, it is the undistilled negative control.
+    """
+
+    level: float = 65.0
+    """t_init: step index 65 of the cosine DDPM process, sigma 2.5 of EDM."""
+    noise_scale: float = 1.0
+    """Factor on the input noise when acting; 0 makes the policy deterministic (OneDP-D)."""
+    clip: float | None = 1.0
+    """Clip of the chunk when acting; training never clips."""
+
+    kind = "one-step"
+
+    @property
+    def draws(self) -> int:
+        """One, or none when deterministic."""
+        return 1 if self.noise_scale > 0 else 0
+
+    @property
+    def nfe(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def label(self) -> str:
+        """one-step."""
+        return "one-step"
+
+    def generate(self, denoiser: Denoiser, cond: Tensor, z: Float[Tensor, "b tp da"]) -> Tensor:
+        """``G(z, O)``, not clipped; differentiable."""
+        dtype = torch.int64 if isinstance(denoiser.schedule, CosineDdpm) else torch.float32
+        t = torch.full((len(z),), self.level, dtype=dtype, device=z.device)
+        scale = denoiser.schedule.prior_scale(t)[:, None, None]
+        return denoiser.x0(scale * z, t, cond)
+
+    def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
+        """One network pass."""
+        shape = (len(noise), *noise.shape[2:])
+        z = self.noise_scale * noise[:, 0] if self.draws else torch.zeros(shape, device=noise.device)
+        return _clip(self.generate(denoiser, cond, z), self.clip)
+
+
+SAMPLERS: dict[str, type[Ddim] | type[Heun] | type[OneStep]] = {
+    "ddpm": Ddpm,
+    "ddim": Ddim,
+    "heun": Heun,
+    "one-step": OneStep,
+}
+
+
+def sampler_to_json(sampler: Ddim | Heun | OneStep) -> dict[str, Any]:
+    """Plain data for ``spec.json``."""
+    return {"kind": sampler.kind, **asdict(sampler)}
+
+
+def sampler_from_json(data: dict[str, Any]) -> Ddim | Heun | OneStep:
+    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
+    kind = data.get("kind", "")
+    if kind not in SAMPLERS:
+        raise ArtifactError(unknown_choice("sampler", kind, SAMPLERS))
+    try:
+        return SAMPLERS[kind](**{key: value for key, value in data.items() if key != "kind"})
+    except TypeError as error:
+        raise ArtifactError(f"The sampler in spec.json is not readable: {error}.") from error
+
+
+def parse_sampler(text: str, schedule: CosineDdpm | Edm) -> Ddim | Heun | OneStep:
+    """Read ``ddpm:100``, ``ddim:10``, ``heun:18``, ``one-step`` or ``one-step:LEVEL``; raises ``OneDPError``."""
+    kind, _, number = text.partition(":")
+    if kind not in SAMPLERS:
+        raise OneDPError(unknown_choice("sampler", kind, SAMPLERS) + " Examples: ddpm:100, ddim:10, heun:18, one-step.")
+    try:
+        if kind == "one-step":
+            default = 65.0 if isinstance(schedule, CosineDdpm) else 2.5
+            return OneStep(level=float(number) if number else default)
+        return SAMPLERS[kind](steps=int(number)) if number else SAMPLERS[kind]()
+    except ValueError as error:
+        raise OneDPError(f"The sampler '{text}' has no valid number after the colon: '{number}'.") from error

@@ -1,0 +1,172 @@
+"""Samplers on Gaussian data, where the exact answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from onedp.diffusion.analytic import GaussianDenoiser
+from onedp.diffusion.samplers import (
+    Ddim,
+    Ddpm,
+    Heun,
+    OneStep,
+    parse_sampler,
+    sampler_from_json,
+    sampler_to_json,
+)
+from onedp.diffusion.schedule import CosineDdpm, Edm
+from onedp.errors import ArtifactError, OneDPError
+
+MEAN, STD = torch.full((16, 2), 0.3), 0.2
+
+
+def draw(n: int, draws: int) -> torch.Tensor:
+    return torch.randn(n, draws, 16, 2, generator=torch.Generator().manual_seed(0))
+
+
+def sample(sampler, schedule, noise):
+    denoiser = GaussianDenoiser(schedule, MEAN, STD).double()
+    with torch.no_grad():
+        return sampler.sample(denoiser, torch.zeros(len(noise), 1), noise).double()
+
+
+def exact_ode(schedule, noise, t):
+    """Solution of the probability-flow ODE: standardised values do not change along it."""
+    alpha, sigma = schedule.alpha(t).double(), schedule.sigma(t).double()
+    start = schedule.prior_scale(t).double() * noise[:, 0].double()
+    return MEAN + STD * (start - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2).sqrt()
+
+
+def test_heun_converges_with_second_order():
+    schedule, noise = Edm(), draw(4, 1)
+    exact = exact_ode(schedule, noise, torch.tensor([80.0]))
+    errors = [(sample(Heun(n, clip=None), schedule, noise) - exact).abs().max().item() for n in (20, 40, 80)]
+    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    assert min(orders) > 1.7, (errors, orders)
+
+
+def test_ddim_converges_with_first_order():
+    schedule, noise = CosineDdpm(1600), draw(4, 1)
+    exact = exact_ode(schedule, noise, torch.tensor([1599]))
+    errors = [(sample(Ddim(n, clip=None), schedule, noise) - exact).abs().max().item() for n in (50, 100, 200)]
+    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    assert min(orders) > 0.8, (errors, orders)
+
+
+@pytest.mark.parametrize(("steps", "tolerance"), [(100, 0.08), (800, 0.015)])
+def test_ddpm_draws_from_the_data_distribution(steps, tolerance):
+    """The small posterior variance loses 7 % of the spread at 100 steps, as DDPM does; it vanishes with more."""
+    chunks = sample(Ddpm(steps, clip=None), CosineDdpm(steps), draw(500, steps))
+    assert chunks.mean().item() == pytest.approx(0.3, abs=0.005)
+    assert chunks.std().item() == pytest.approx(0.2, rel=tolerance)
+
+
+def test_ddpm_step_has_the_posterior_variance_of_the_ddpm_paper():
+    """eta = 1 on the full grid: beta-tilde = (1 - abar_{k-1}) / (1 - abar_k) beta_k."""
+    schedule = CosineDdpm()
+    k = 50
+    now, then = schedule.alpha_bar[k], schedule.alpha_bar[k - 1]
+    beta = 1 - now / then
+    assert Ddpm(100).grid(schedule)[:3] == [99, 98, 97]
+    assert torch.isclose((1 - then) / (1 - now) * (1 - now / then), (1 - then) / (1 - now) * beta)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule"),
+    [
+        (Ddpm(100), CosineDdpm()),
+        (Ddim(10), CosineDdpm()),
+        (Ddim(1), CosineDdpm()),
+        (Heun(18), Edm()),
+        (Heun(10), Edm()),
+        (Heun(1), Edm()),
+        (OneStep(), CosineDdpm()),
+        (OneStep(2.5), Edm()),
+    ],
+)
+def test_declared_passes_and_draws_are_the_real_ones(sampler, schedule):
+    calls = 0
+
+    class Counting(GaussianDenoiser):
+        def raw(self, x_t, t, cond):
+            nonlocal calls
+            calls += 1
+            return super().raw(x_t, t, cond)
+
+    noise = draw(3, sampler.draws)
+    with torch.no_grad():
+        chunk = sampler.sample(Counting(schedule, MEAN, STD), torch.zeros(3, 1), noise)
+    assert calls == sampler.nfe
+    assert chunk.shape == (3, 16, 2)
+    assert chunk.dtype == torch.float32
+
+
+def test_passes_of_the_named_samplers():
+    assert [Ddpm(100).nfe, Ddim(10).nfe, Heun(18).nfe, Heun(10).nfe, Heun(1).nfe, OneStep().nfe] == [100, 10, 35, 19, 1, 1]
+
+
+def test_one_step_without_noise_ignores_its_input():
+    sampler = OneStep(noise_scale=0.0)
+    assert sampler.draws == 0
+    chunks = sample(sampler, CosineDdpm(), torch.zeros(3, 0, 16, 2))
+    assert (chunks == chunks[0]).all()
+
+
+def test_one_step_scales_its_input_to_the_level():
+    """DDPM: z itself; EDM: 2.5 z. For zero data variance the answer is the mean whatever z."""
+    noise = draw(2, 1)
+    seen = []
+
+    class Spy(GaussianDenoiser):
+        def raw(self, x_t, t, cond):
+            seen.append(x_t)
+            return super().raw(x_t, t, cond)
+
+    for schedule, level, scale in ((CosineDdpm(), 65.0, 1.0), (Edm(), 2.5, 2.5)):
+        OneStep(level).sample(Spy(schedule, MEAN, STD), torch.zeros(2, 1), noise)
+        torch.testing.assert_close(seen[-1], scale * noise[:, 0])
+
+
+def test_clipping_is_for_acting_only():
+    sampler, z = OneStep(), 10 * draw(2, 1)
+    denoiser = GaussianDenoiser(CosineDdpm(), MEAN, 5.0)
+    with torch.no_grad():
+        assert sampler.generate(denoiser, torch.zeros(2, 1), z[:, 0]).abs().max() > 1
+        assert sampler.sample(denoiser, torch.zeros(2, 1), z).abs().max() <= 1
+
+
+@pytest.mark.parametrize("sampler", [Ddpm(50), Ddim(7, clip=None), Heun(9), OneStep(2.5, noise_scale=0.5)])
+def test_json_round_trip(sampler):
+    assert sampler_from_json(sampler_to_json(sampler)) == sampler
+
+
+def test_parsing():
+    assert parse_sampler("ddim:10", CosineDdpm()) == Ddim(10)
+    assert parse_sampler("one-step", Edm()) == OneStep(2.5)
+    assert parse_sampler("one-step:50", CosineDdpm()) == OneStep(50.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dddim:10", "Unknown sampler 'dddim'. Did you mean 'ddim'"),
+        ("ddim:ten", "no valid number after the colon: 'ten'"),
+    ],
+)
+def test_bad_sampler_names_are_explained(text, message):
+    with pytest.raises(OneDPError, match=message):
+        parse_sampler(text, CosineDdpm())
+
+
+def test_samplers_refuse_the_other_process_and_impossible_steps():
+    with pytest.raises(OneDPError, match="needs a policy trained with the process 'CosineDdpm'"):
+        sample(Ddim(10), Edm(), draw(1, 1))
+    with pytest.raises(OneDPError, match="needs a policy trained with the process 'Edm'"):
+        sample(Heun(10), CosineDdpm(), draw(1, 1))
+    with pytest.raises(OneDPError, match=r"N must be 1\.\.100"):
+        sample(Ddim(101), CosineDdpm(), draw(1, 1))
+    with pytest.raises(ArtifactError, match="Unknown sampler 'euler'"):
+        sampler_from_json({"kind": "euler"})

@@ -1,0 +1,194 @@
+"""Noise processes: ``x_t = alpha(t) x_0 + sigma(t) eps``. Noise increases with t; the smallest t is almost data.
+
+Two families. ``CosineDdpm`` is variance preserving with integer steps k = 0..K-1; ``Edm`` has alpha = 1 and the level
+sigma itself as time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onedp.errors import ArtifactError, unknown_choice
+
+
+@runtime_checkable
+class NoiseSchedule(Protocol):
+    """What denoisers, samplers and methods know of a noise process. Times are tensors of any shape."""
+
+    @property
+    def kind(self) -> str:
+        """Name in the table ``SCHEDULES``."""
+        ...
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal scale at time t."""
+        ...
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise scale at time t."""
+        ...
+
+    def training_times(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n times as a teacher is trained on them."""
+        ...
+
+    def times_between(self, n: int, low: float | None, high: float | None, generator: torch.Generator) -> Tensor:
+        """Draw n of the training times that lie in [low, high]; None: no bound on that side."""
+        ...
+
+    def prior_scale(self, t: Tensor) -> Tensor:
+        """Standard deviation of x_t for normalised data: scale of the pure noise that stands for x_t."""
+        ...
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The number that the network's sinusoidal step embedding sees, of order 0..1000."""
+        ...
+
+
+@dataclass(frozen=True)
+class CosineDdpm:
+    """Variance-preserving DDPM with the squared-cosine schedule (Nichol & Dhariwal, arXiv 2102.09672, eq. 17)."""
+
+    steps: int = 100
+    """K: number of noise steps; t is an integer index 0..K-1."""
+    max_beta: float = 0.999
+    """Cap of beta, so the last step keeps a trace of the signal."""
+
+    @property
+    def kind(self) -> str:
+        """Name in the table."""
+        return "ddpm"
+
+    @cached_property
+    def alpha_bar(self) -> Float[Tensor, " k"]:
+        """Cumulative product of 1 - beta, float64; alpha is its square root."""
+
+        def f(u: float) -> float:
+            return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+        betas = [min(1 - f((k + 1) / self.steps) / f(k / self.steps), self.max_beta) for k in range(self.steps)]
+        return torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), dim=0)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Square root of alpha_bar at index t."""
+        return self.alpha_bar.to(t.device)[t].sqrt().float()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Square root of 1 - alpha_bar at index t."""
+        return (1 - self.alpha_bar.to(t.device)[t]).sqrt().float()
+
+    def training_times(self, n: int, generator: torch.Generator) -> Tensor:
+        """Uniform over all indices."""
+        return self.times_between(n, None, None, generator)
+
+    def times_between(self, n: int, low: float | None, high: float | None, generator: torch.Generator) -> Tensor:
+        """Uniform over the indices from low to high, both included."""
+        first = 0 if low is None else max(0, round(low))
+        last = self.steps - 1 if high is None else min(self.steps - 1, round(high))
+        return torch.randint(first, last + 1, (n,), generator=generator, device=generator.device)
+
+    def prior_scale(self, t: Tensor) -> Tensor:
+        """One at every step: the process preserves variance."""
+        return torch.ones_like(t, dtype=torch.float32)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The index itself."""
+        return t.float()
+
+
+@dataclass(frozen=True)
+class Edm:
+    """Variance-exploding process of EDM (Karras et al., arXiv 2206.00364): alpha = 1, time is sigma."""
+
+    sigma_min: float = 0.002
+    """Smallest level that sampling visits."""
+    sigma_max: float = 80.0
+    """Level at which sampling starts."""
+    rho: float = 7.0
+    """Curvature of the sampling grid, their eq. 5."""
+    P_mean: float = -1.2
+    """Mean of ln sigma in training, their table 1."""
+    P_std: float = 1.2
+    """Standard deviation of ln sigma in training."""
+    sigma_data: float = 0.5
+    """Standard deviation that preconditioning assumes of normalised data."""
+
+    @property
+    def kind(self) -> str:
+        """Name in the table."""
+        return "edm"
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """One."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The time itself."""
+        return t
+
+    def training_times(self, n: int, generator: torch.Generator) -> Tensor:
+        """Log-normal levels."""
+        return self.times_between(n, None, None, generator)
+
+    def times_between(self, n: int, low: float | None, high: float | None, generator: torch.Generator) -> Tensor:
+        """Log-normal, truncated to [low, high] by inverting the normal distribution function."""
+
+        def quantile(level: float | None, unbounded: float) -> float:
+            if level is None:
+                return unbounded
+            return 0.5 * (1 + math.erf((math.log(level) - self.P_mean) / (self.P_std * math.sqrt(2))))
+
+        first, last = quantile(low, 1e-6), quantile(high, 1 - 1e-6)
+        uniform = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
+        normal = torch.special.ndtri(first + (last - first) * uniform)
+        return (self.P_mean + self.P_std * normal).exp().float()
+
+    def prior_scale(self, t: Tensor) -> Tensor:
+        """The level: data is negligible beside it."""
+        return t
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """250 ln sigma, stretched to the range a sinusoidal embedding resolves (as Consistency Policy's code does)."""
+        return 250.0 * t.log()
+
+    def karras_grid(self, n: int) -> Float[Tensor, " n"]:
+        """n levels from sigma_max down to sigma_min, float64, their eq. 5 (without the final 0)."""
+        ramp = torch.linspace(0, 1, n, dtype=torch.float64) if n > 1 else torch.zeros(1, dtype=torch.float64)
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (high + ramp * (low - high)) ** self.rho
+
+
+SCHEDULES: dict[str, type[CosineDdpm] | type[Edm]] = {"ddpm": CosineDdpm, "edm": Edm}
+
+
+def schedule_to_json(schedule: CosineDdpm | Edm) -> dict[str, Any]:
+    """Plain data for ``spec.json``."""
+    return {"kind": schedule.kind, **asdict(schedule)}
+
+
+def schedule_from_json(data: dict[str, Any]) -> CosineDdpm | Edm:
+    """Inverts ``schedule_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
+    kind = data.get("kind", "")
+    if kind not in SCHEDULES:
+        raise ArtifactError(unknown_choice("noise process", kind, SCHEDULES))
+    try:
+        return SCHEDULES[kind](**{key: value for key, value in data.items() if key != "kind"})
+    except TypeError as error:
+        raise ArtifactError(f"The noise process in spec.json is not readable: {error}.") from error
+
+
+def expand_like(value: Tensor, like: Tensor) -> Tensor:
+    """Append axes to a per-sample ``value`` (B,) so that it broadcasts over ``like`` (B, ...)."""
+    return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
+
+
+def diffuse(schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """``alpha(t) x0 + sigma(t) eps`` with one time per sample: (B, ...), (B,), (B, ...) -> (B, ...)."""
+    return expand_like(schedule.alpha(t), x0) * x0 + expand_like(schedule.sigma(t), x0) * eps

@@ -1,0 +1,210 @@
+"""Evaluate a policy: episodes in worker processes, latency and network passes in this one."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from onedp.artifact import resolve_artifact
+from onedp.errors import OneDPError
+from onedp.evaluate.results import EpisodeResult, EvaluationResult
+from onedp.evaluate.rollout import GROUP_SIZE, groups_of, run_group
+from onedp.policy import TorchPolicy, load_policy
+from onedp.tasks import Environment, Task, get_task
+from onedp.types import episode_noise
+
+LATENCY_SECONDS = 4.0
+"""Time budget of the latency measurement; between 20 and 300 calls are made."""
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate, on which starts."""
+
+    policy: str
+    """Folder, or name of a shipped policy."""
+    sampler: str | None
+    """None: the one stored in the artifact."""
+    task: str | None
+    """None: the one the policy was trained on."""
+    episodes: int
+    first_seed: int
+    workers: int | None = None
+    """Processes; None: one per core."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise OneDPError(f"episodes must be at least 1, it is {self.episodes}.")
+        if self.first_seed < 0:
+            raise OneDPError(f"first-seed must not be negative, it is {self.first_seed}.")
+
+
+def evaluate(request: EvaluationRequest) -> EvaluationResult:
+    """Run the episodes and measure latency; the scores do not depend on ``workers``.
+
+    Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task.
+    """
+    policy = load_policy(request.policy, request.sampler, request.device)
+    task = get_task(request.task or policy.task)
+    if task.spec.observations != policy.spec.observations or task.spec.action != policy.spec.action:
+        raise OneDPError(
+            f"The policy {policy.name} was trained on '{policy.task}' and does not fit the observations or actions of "
+            f"'{task.name}'. Evaluate it with --task {policy.task}."
+        )
+    latencies_ms = latency_ms(policy)
+    start = time.perf_counter()
+    rows = run_episodes(request, policy, task)
+    seconds = time.perf_counter() - start
+    return EvaluationResult.from_episodes(
+        rows,
+        policy=policy.name,
+        task=task.name,
+        sampler=policy.sampler.label,
+        nfe=policy.nfe,
+        latency_ms_p50=float(np.percentile(latencies_ms, 50)),
+        latency_ms_p95=float(np.percentile(latencies_ms, 95)),
+        weights_digest=str(policy.provenance["weights_digest"]),
+        package_version=importlib.metadata.version("onedp"),
+        hardware=hardware(request.device),
+        command=command_line(),
+        date=datetime.date.today().isoformat(),
+        environment_steps_per_s=sum(row.steps for row in rows) / seconds,
+        wall_clock_s=seconds,
+        noise_passes_counted=count_passes(policy),
+        parameters=sum(p.numel() for p in policy.denoiser.parameters()),
+    )
+
+
+def run_episodes(request: EvaluationRequest, policy: TorchPolicy, task: Task) -> list[EpisodeResult]:
+    """All episodes, in worker processes with one thread each (in this process for a single group)."""
+    groups = groups_of(request.first_seed, request.episodes)
+    workers = min(request.workers or os.cpu_count() or 1, len(groups))
+    bar = tqdm(total=request.episodes, desc=f"{policy.name} {policy.sampler.label}", unit="episode", disable=None)
+    rows: list[EpisodeResult] = []
+    for done in _results(request, policy, task, groups, workers):
+        rows += done
+        bar.update(len(done))
+        bar.set_postfix_str(f"score {np.mean([row.score for row in rows]):.3f}")
+    bar.close()
+    return sorted(rows, key=lambda row: row.seed)
+
+
+def _results(
+    request: EvaluationRequest, policy: TorchPolicy, task: Task, groups: list[list[int]], workers: int
+) -> Iterator[list[EpisodeResult]]:
+    if workers == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # another number of threads would round otherwise
+        try:
+            envs = [task.make_env() for _ in range(GROUP_SIZE)]
+            for group in groups:
+                yield run_group(policy, task, envs, group)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    arguments = (str(resolve_artifact(request.policy)), request.sampler, request.device, request.task or policy.task)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments) as pool:
+        futures = [pool.submit(_work, group) for group in groups]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(policy: str, sampler: str | None, device: str, task: str) -> None:
+    torch.set_num_threads(1)
+    _worker["policy"] = load_policy(policy, sampler, device)
+    _worker["task"] = get_task(task)
+    _worker["envs"] = [_worker["task"].make_env() for _ in range(GROUP_SIZE)]
+
+
+def _work(seeds: list[int]) -> list[EpisodeResult]:
+    envs: list[Environment] = _worker["envs"]
+    return run_group(_worker["policy"], _worker["task"], envs, seeds)
+
+
+def latency_ms(policy: TorchPolicy, seconds: float = LATENCY_SECONDS) -> list[float]:
+    """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised."""
+    obs = policy.spec.fake_observation(1, np.random.default_rng(0))
+    noise = episode_noise(0, 0, policy.noise_shape)[None]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        started = time.perf_counter()
+        for _ in range(3):
+            _timed(policy, lambda: policy.infer(obs, noise))
+        each = (time.perf_counter() - started) / 3
+        calls = int(np.clip(seconds / each, 20, 300))
+        return [1000 * _timed(policy, lambda: policy.infer(obs, noise)) for _ in range(calls)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _timed(policy: TorchPolicy, call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    if policy.device.type == "cuda":
+        torch.cuda.synchronize(policy.device)
+    return time.perf_counter() - start
+
+
+def count_passes(policy: TorchPolicy) -> int:
+    """Network passes of one chunk, counted by a hook on the network."""
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    hook = policy.denoiser.backbone.register_forward_hook(count)
+    try:
+        policy.infer(policy.spec.fake_observation(1, np.random.default_rng(0)), episode_noise(0, 0, policy.noise_shape)[None])
+    finally:
+        hook.remove()
+    return passes
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    facts: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+        "device": device,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    if device.startswith("cuda"):
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def command_line() -> str:
+    """The command of this process, without the folder it was started from."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,109 @@
+"""What to watch while a student is distilled: the loss value of a distribution-matching method says nothing."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.samplers import OneStep, Sampler
+from onedp.diffusion.schedule import diffuse, expand_like
+from onedp.methods.method import Batch
+
+NOISE_BANDS = ((0.0, 0.2), (0.2, 1.0), (1.0, 5.0), (5.0, float("inf")))
+"""Bands of the noise-to-signal ratio sigma / alpha."""
+
+DRAWS = 8
+"""Samples per observation for spreads and distances."""
+
+
+@torch.no_grad()
+def student_diagnostics(
+    student: Denoiser,
+    teacher: Denoiser,
+    tracker: Denoiser | None,
+    student_sampler: OneStep,
+    teacher_sampler: Sampler,
+    batch: Batch,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Brief 9.3 on a held-out batch; all in normalised action units.
+
+    Per noise band: gap between tracker and teacher, tracker loss, gradient norm. Over noise: spread of student and
+    teacher, energy distance and sliced Wasserstein distance between them, share of actions out of [-1, 1], and how far
+    the student moved from the undistilled teacher asked once.
+    """
+    numbers = _band_numbers(student, teacher, tracker, student_sampler, batch, generator)
+    repeated = Batch({name: values.repeat_interleave(DRAWS, dim=0) for name, values in batch.nobs.items()})
+    shape = (len(repeated), *teacher.chunk_shape)
+    z = torch.randn(shape, generator=generator, device=generator.device)
+    draws = torch.randn(
+        (len(repeated), teacher_sampler.draws, *teacher.chunk_shape), generator=generator, device=generator.device
+    )
+    teacher_cond = teacher.encode(repeated.nobs)
+    truth = teacher_sampler.sample(teacher, teacher_cond, draws).unflatten(0, (-1, DRAWS)).flatten(2)
+    raw = student_sampler.generate(student, student.encode(repeated.nobs), student_sampler.noise_scale * z)
+    before = student_sampler.generate(teacher, teacher_cond, student_sampler.noise_scale * z)
+    mine = raw.unflatten(0, (-1, DRAWS)).flatten(2)  # (B, draws, Tp * Da)
+    return numbers | {
+        "student_spread": float(mine.std(dim=1).mean()),
+        "teacher_spread": float(truth.std(dim=1).mean()),
+        "energy_distance": float(energy_distance(mine, truth)),
+        "sliced_wasserstein": float(sliced_wasserstein(mine, truth, generator)),
+        "out_of_range": float((raw.abs() > 1).float().mean()),
+        "moved": float((raw - before).square().mean().sqrt()),
+    }
+
+
+def _band_numbers(
+    student: Denoiser,
+    teacher: Denoiser,
+    tracker: Denoiser | None,
+    sampler: OneStep,
+    batch: Batch,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    n = len(batch)
+    z = sampler.noise_scale * torch.randn((n, *teacher.chunk_shape), generator=generator, device=generator.device)
+    actions = sampler.generate(student, student.encode(batch.nobs), z)
+    t = teacher.schedule.training_times(n, generator)
+    x_t = diffuse(
+        teacher.schedule, actions, t, torch.randn(actions.shape, generator=generator, device=generator.device)
+    )
+    alpha, sigma = teacher.schedule.alpha(t), teacher.schedule.sigma(t)
+    teacher_x0 = teacher.x0(x_t, t, teacher.encode(batch.nobs))
+    student_x0 = actions if tracker is None else tracker.x0(x_t, t, tracker.encode(batch.nobs))
+    gap = (student_x0 - teacher_x0).square().mean(dim=(1, 2)).sqrt()
+    norm = (expand_like(alpha, x_t) ** 2 * (student_x0 - teacher_x0)).flatten(1).norm(dim=1)
+    error = (student_x0 - actions).square().mean(dim=(1, 2)).sqrt()
+    numbers: dict[str, float] = {}
+    for band, (low, high) in enumerate(NOISE_BANDS):
+        inside = (sigma / alpha >= low) & (sigma / alpha < high)
+        if inside.any():
+            numbers[f"gap_band{band}"] = float(gap[inside].mean())
+            numbers[f"gradient_band{band}"] = float(norm[inside].mean())
+            if tracker is not None:
+                numbers[f"tracker_error_band{band}"] = float(error[inside].mean())
+    return numbers
+
+
+def energy_distance(a: Float[Tensor, "b n d"], b: Float[Tensor, "b m d"]) -> Tensor:
+    """Energy distance between samples of two distributions per observation, averaged over observations.
+
+    ``2 E|a-b| - E|a-a'| - E|b-b'|``, the unbiased estimate (pairs of one sample with itself are left out); it may be
+    slightly negative when the distributions agree.
+    """
+    n, m = a.shape[1], b.shape[1]
+    within_a = torch.cdist(a, a).sum(dim=(1, 2)) / (n * (n - 1))
+    within_b = torch.cdist(b, b).sum(dim=(1, 2)) / (m * (m - 1))
+    return (2 * torch.cdist(a, b).mean(dim=(1, 2)) - within_a - within_b).mean()
+
+
+def sliced_wasserstein(
+    a: Float[Tensor, "b n d"], b: Float[Tensor, "b n d"], generator: torch.Generator, directions: int = 64
+) -> Tensor:
+    """Mean 1-Wasserstein distance of random one-dimensional projections, averaged over observations."""
+    axes = torch.randn((a.shape[2], directions), generator=generator, device=generator.device)
+    axes = axes / axes.norm(dim=0, keepdim=True)
+    return ((a @ axes).sort(dim=1).values - (b @ axes).sort(dim=1).values).abs().mean()

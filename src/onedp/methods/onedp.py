@@ -1,0 +1,155 @@
+"""One-Step Diffusion Policy (Wang et al., arXiv 2410.21257): OneDP-S and OneDP-D.
+
+All in clean-chunk form. With x = alpha G + sigma eps and the paper's weight w = sigma^2, the gradient at the student's
+action is ``alpha^2 (x0_student(x) - x0_teacher(x))`` for every noise process: ``x0_student`` is the generator score
+network's estimate (variant S, their eq. 5) or the action itself (variant D, their eq. 8, which is SDS).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.samplers import OneStep, Sampler
+from onedp.diffusion.schedule import CosineDdpm, diffuse, expand_like
+from onedp.methods.config import OneDpConfig
+from onedp.methods.denoising import denoising_loss
+from onedp.methods.diagnostics import student_diagnostics
+from onedp.methods.method import Batch, Method, OptimizerRole
+
+
+class OneDp(Method):
+    """Distil ``teacher`` into a generator; phases: regression (if any), tracker warm-up (if any), matching."""
+
+    def __init__(self, config: OneDpConfig, teacher: Denoiser, teacher_sampler: Sampler, steps: int):
+        self.config = config
+        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher_sampler = teacher_sampler
+        self.steps = steps
+        self.networks = {"generator": trainable_copy(teacher)}
+        ddpm = isinstance(teacher.schedule, CosineDdpm)
+        self.levels = (
+            (2.0 if ddpm else None) if config.level_low is None else config.level_low,
+            (95.0 if ddpm else None) if config.level_high is None else config.level_high,
+        )
+        level = config.initial_level if config.initial_level is not None else (65.0 if ddpm else 2.5)
+        self.one_step = OneStep(level=level)
+        matching = config.regression_steps + config.tracker_warmup
+        self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps)}
+        if config.regression_steps:
+            self.optimizers["regression"] = OptimizerRole("generator", config.regression, 0, config.regression_steps)
+        if config.variant == "s":
+            self.networks["tracker"] = trainable_copy(teacher)
+            self.optimizers["tracker"] = OptimizerRole("tracker", config.tracker, config.regression_steps, steps)
+        self.averaged = {"generator": config.ema} if config.ema else {}
+        self.result = "generator"
+
+    def updates(self, step: int) -> Sequence[str]:
+        """Algorithm 1: tracker first, then generator; before that the warm-ups."""
+        if step < self.config.regression_steps:
+            return ("regression",)
+        if self.config.variant == "d":
+            return ("generator",)
+        if step < self.config.regression_steps + self.config.tracker_warmup:
+            return ("tracker",)
+        return ("tracker",) * self.config.tracker_updates + ("generator",)
+
+    def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss ``name`` on observations alone; expert actions are never looked at."""
+        if name == "tracker":
+            return self._tracker_loss(batch, generator)
+        if name == "regression":
+            return self._regression_loss(batch, generator)
+        return self._generator_loss(batch, step, generator)
+
+    def sampler(self) -> OneStep:
+        """The generator's level; no noise for variant D (z = 0)."""
+        scale = 0.0 if self.config.variant == "d" else self.config.acting_noise_scale
+        return OneStep(level=self.one_step.level, noise_scale=scale)
+
+    def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        """Brief 9.3: student against teacher and, in variant S, against its tracker."""
+        return student_diagnostics(
+            network, self.teacher, self.networks.get("tracker"), self.sampler(), self.teacher_sampler, batch, generator
+        )
+
+    def _student_actions(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+        student = self.networks["generator"]
+        z = self._student_noise(batch, generator)
+        return self.one_step.generate(student, student.encode(batch.nobs), z)
+
+    def _tracker_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Denoising training of the generator score network on the student's own, detached actions (their eq. 6)."""
+        with torch.no_grad():
+            actions = self._student_actions(batch, generator)
+        loss = denoising_loss(self.networks["tracker"], actions, batch, generator)
+        return loss, {"tracker_loss": loss.detach()}
+
+    def _regression_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared error to the teacher's ODE solution from the same noise (variant D: from z = 0)."""
+        student = self.networks["generator"]
+        z = self._student_noise(batch, generator)
+        with torch.no_grad():
+            target = self.teacher_sampler.sample(self.teacher, self.teacher.encode(batch.nobs), z[:, None])
+        actions = self.one_step.generate(student, student.encode(batch.nobs), z)
+        loss = (actions - target).square().mean()
+        return loss, {"regression_loss": loss.detach()}
+
+    def _generator_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Their eq. 5 (S) and 8 (D) as an inner product with a detached gradient."""
+        actions = self._student_actions(batch, generator)
+        t = self._levels(len(batch), step, generator)
+        eps = torch.randn(actions.shape, generator=generator, device=actions.device)
+        with torch.no_grad():
+            gradient = onedp_gradient(
+                actions, t, eps, batch, self.teacher, self.networks.get("tracker"), self.config.normalize_gradient
+            )
+        loss = (gradient * actions).sum(dim=(1, 2)).mean()
+        return loss, {"gradient_norm": gradient.flatten(1).norm(dim=1).mean()}
+
+    def _levels(self, n: int, step: int, generator: torch.Generator) -> Tensor:
+        low, high = self.levels
+        if self.config.final_level_high is not None and high is not None:
+            progress = min(1.0, step / max(1, self.steps - 1))
+            high = high + progress * (self.config.final_level_high - high)
+        return self.teacher.schedule.times_between(n, low, high, generator)
+
+    def _student_noise(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+        shape = (len(batch), *self.teacher.chunk_shape)
+        if self.config.variant == "d":
+            return torch.zeros(shape, device=generator.device)
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def onedp_gradient(
+    actions: Float[Tensor, "b tp da"],
+    t: Tensor,
+    eps: Float[Tensor, "b tp da"],
+    batch: Batch,
+    teacher: Denoiser,
+    tracker: Denoiser | None,
+    normalize: bool = False,
+) -> Float[Tensor, "b tp da"]:
+    """Gradient of the weighted reverse KL at the student's actions: descend along it.
+
+    ``tracker`` None gives variant D. Each network encodes the observations with its own encoder. With ``normalize``
+    each sample is divided by mean |actions - x0_teacher| (at least 1e-5). Source: arXiv 2410.21257, eq. 5 and 8.
+    """
+    schedule = teacher.schedule
+    x_t = diffuse(schedule, actions, t, eps)
+    teacher_x0 = teacher.x0(x_t, t, teacher.encode(batch.nobs))
+    student_x0 = actions if tracker is None else tracker.x0(x_t, t, tracker.encode(batch.nobs))
+    gradient = expand_like(schedule.alpha(t), x_t) ** 2 * (student_x0 - teacher_x0)
+    if normalize:
+        gradient = gradient / (actions - teacher_x0).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-5)
+    return gradient
+
+
+def trainable_copy(denoiser: Denoiser) -> Denoiser:
+    """A deep copy whose weights may change."""
+    return copy.deepcopy(denoiser).requires_grad_(True).train()

@@ -1,0 +1,210 @@
+"""OneDP on teachers whose score is known exactly, and who may move what."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from onedp.diffusion.analytic import GaussianDenoiser, TwoModeDenoiser
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.samplers import Ddim, Heun
+from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
+from onedp.methods import onedp as onedp_module
+from onedp.methods.config import OneDpConfig, OptimizerConfig
+from onedp.methods.method import Batch
+from onedp.methods.onedp import OneDp, onedp_gradient
+from onedp.nets.mlp import Mlp
+
+CHUNK = (4, 2)
+MEAN = torch.linspace(-0.5, 0.5, 8).reshape(CHUNK)
+BATCH = Batch({"o": torch.zeros(128, 2, 1)})
+
+
+def small_network(schedule):
+    """An untrained denoiser with weights, for teachers that have none."""
+    torch.manual_seed(0)
+    encoder = torch.nn.Module()
+    encoder.forward = lambda nobs: torch.zeros(len(nobs["o"]), 1)
+    network = Mlp(*CHUNK, cond_dim=1, width=64, blocks=2)
+    torch.nn.init.zeros_(network.head.weight)  # start between the modes
+    torch.nn.init.zeros_(network.head.bias)
+    return Denoiser(encoder, network, schedule, "x0", CHUNK)
+
+
+def teacher_of(schedule, std=0.2, parameterization="x0"):
+    return GaussianDenoiser(schedule, MEAN, std, parameterization)
+
+
+def method_of(schedule, variant, **changes):
+    fast = OptimizerConfig(lr=1e-2, betas=(0.0, 0.999))
+    config = OneDpConfig(variant=variant, generator=fast, tracker=replace(fast, lr=3e-2), **changes)
+    sampler = Ddim(10, clip=None) if isinstance(schedule, CosineDdpm) else Heun(10, clip=None)
+    method = OneDp(config, teacher_of(schedule), sampler, steps=500)
+    with torch.no_grad():  # a student that has everything to learn
+        method.networks["generator"].mean.add_(0.4)
+        method.networks["generator"].log_std.sub_(1.0)
+    return method
+
+
+def train(method, steps, sign=1.0):
+    optimizers = {
+        name: torch.optim.Adam(method.networks[role.network].parameters(), lr=role.config.lr, betas=role.config.betas)
+        for name, role in method.optimizers.items()
+    }
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        for name in method.updates(step):
+            for group in optimizers[name].param_groups:
+                group["lr"] = method.optimizers[name].config.lr * (1 - step / steps)
+            optimizers[name].zero_grad()
+            loss, _ = method.loss(name, BATCH, step, generator)
+            ((sign if name == "generator" else 1.0) * loss).backward()
+            optimizers[name].step()
+
+
+def student_samples(method, n=4000):
+    noise = torch.randn(n, 1, *CHUNK, generator=torch.Generator().manual_seed(7))
+    student = method.networks["generator"]
+    with torch.no_grad():
+        return method.sampler().generate(student, torch.zeros(n, 1), noise[:, 0] * method.sampler().noise_scale)
+
+
+@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm()])
+def test_stochastic_student_learns_mean_and_spread_of_a_gaussian_teacher(schedule):
+    method = method_of(schedule, "s")
+    train(method, 500)
+    samples = student_samples(method)
+    torch.testing.assert_close(samples.mean(dim=0), MEAN, atol=0.02, rtol=0)
+    assert samples.std(dim=0).mean().item() == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm()])
+def test_deterministic_student_learns_the_mean_and_has_no_spread(schedule):
+    method = method_of(schedule, "d")
+    train(method, 500)
+    samples = student_samples(method, 50)
+    torch.testing.assert_close(samples.mean(dim=0), MEAN, atol=0.02, rtol=0)
+    assert samples.std(dim=0).max() == 0
+
+
+@pytest.mark.parametrize("variant", ["s", "d"])
+def test_flipped_sign_diverges(variant):
+    """Otherwise the two tests above could pass by luck."""
+    method = method_of(CosineDdpm(), variant)
+    start = (student_samples(method).mean(dim=0) - MEAN).abs().max()
+    train(method, 300, sign=-1.0)
+    assert (student_samples(method).mean(dim=0) - MEAN).abs().max() > 2 * start
+
+
+@pytest.mark.parametrize("variant", ["s", "d"])
+@pytest.mark.parametrize(
+    ("schedule", "times", "names"),
+    [(CosineDdpm(), [2, 30, 65, 95], ("eps", "x0", "v")), (Edm(), [0.05, 0.5, 2.5, 10.0], ("eps", "x0", "edm"))],
+)
+def test_every_parameterisation_gives_the_papers_gradient(variant, schedule, times, names):
+    """eps, x0, v and EDM forms agree with alpha sigma (eps_teacher - eps_student) on the same x."""
+    t = torch.tensor(times)
+    generator = torch.Generator().manual_seed(0)
+    actions, eps = (torch.randn(4, *CHUNK, generator=generator) for _ in range(2))
+    batch, cond = Batch({"o": torch.zeros(4, 2, 1)}), torch.zeros(4, 1)
+    x_t = diffuse(schedule, actions, t, eps)
+    for name in names:
+        teacher = teacher_of(schedule, 0.2, name)
+        tracker = GaussianDenoiser(schedule, MEAN + 0.3, 0.4, name) if variant == "s" else None
+        student_eps = eps if tracker is None else tracker.eps(x_t, t, cond)
+        alpha, sigma = (expand_like(f(t), x_t) for f in (schedule.alpha, schedule.sigma))
+        expected = alpha * sigma * (teacher.eps(x_t, t, cond) - student_eps)
+        with torch.no_grad():
+            gradient = onedp_gradient(actions, t, eps, batch, teacher, tracker)
+        torch.testing.assert_close(gradient, expected.detach(), atol=2e-4, rtol=1e-3)
+
+
+def test_stochastic_gradient_is_zero_before_the_tracker_moves_and_the_deterministic_one_is_not():
+    for variant, expected_zero in (("s", True), ("d", False)):
+        method = OneDp(OneDpConfig(variant=variant), teacher_of(CosineDdpm()), Ddim(10), steps=10)
+        loss, logs = method.loss("generator", BATCH, 0, torch.Generator().manual_seed(0))
+        loss.backward()
+        gradients = [p.grad.abs().max().item() for p in method.networks["generator"].parameters()]
+        assert (max(gradients) == 0) is expected_zero
+        assert (logs["gradient_norm"].item() == 0) is expected_zero
+
+
+@pytest.mark.parametrize("variant", ["s", "d"])
+def test_each_loss_moves_the_network_it_owns_and_no_other(variant):
+    method = method_of(CosineDdpm(), variant, regression_steps=1)
+    everything = {"teacher": method.teacher, **method.networks}
+    if variant == "s":  # let the tracker differ from the teacher, else its gradient is rightly zero
+        with torch.no_grad():
+            method.networks["tracker"].mean.add_(0.1)
+    for name, role in method.optimizers.items():
+        for network in everything.values():
+            network.zero_grad(set_to_none=True)
+        loss, _ = method.loss(name, BATCH, 0, torch.Generator().manual_seed(0))
+        loss.backward()
+        for owner, network in everything.items():
+            gradients = [p.grad for p in network.parameters() if p.grad is not None]
+            if owner == role.network:
+                assert gradients and all(g.abs().max() > 0 for g in gradients), (name, owner)
+            else:
+                assert not gradients, (name, owner)
+
+
+def test_order_of_updates_is_algorithm_1_after_the_warm_ups():
+    config = OneDpConfig(regression_steps=2, tracker_warmup=1, tracker_updates=2)
+    method = OneDp(config, teacher_of(CosineDdpm()), Ddim(10), steps=10)
+    assert [method.updates(step) for step in (0, 2, 3)] == [
+        ("regression",),
+        ("tracker",),
+        ("tracker", "tracker", "generator"),
+    ]
+    assert OneDp(OneDpConfig(variant="d"), teacher_of(CosineDdpm()), Ddim(10), 10).updates(0) == ("generator",)
+
+
+def test_stochastic_student_keeps_both_modes_and_the_deterministic_one_takes_the_heavier():
+    teacher = TwoModeDenoiser(CosineDdpm(), CHUNK, weight=0.7, std=0.1)
+    shares = {}
+    for variant in ("s", "d"):
+        fast = OptimizerConfig(lr=2e-3, betas=(0.0, 0.999))
+        config = OneDpConfig(variant=variant, generator=fast, tracker=replace(fast, lr=4e-3))
+        method = OneDp(config, teacher, Ddim(10), steps=500)
+        method.networks["generator"] = small_network(CosineDdpm())
+        if variant == "s":
+            method.networks["tracker"] = small_network(CosineDdpm())
+        train(method, 500)
+        shares[variant] = (student_samples(method).mean(dim=(1, 2)) > 0).float().mean().item()
+    assert 0.5 < shares["s"] < 0.9
+    assert shares["d"] == 1.0
+
+
+def test_noise_matters_for_s_and_not_for_d():
+    for variant, differs in (("s", True), ("d", False)):
+        method = method_of(CosineDdpm(), variant)
+        sampler, student = method.sampler(), method.networks["generator"]
+        noises = [torch.randn(3, sampler.draws, *CHUNK, generator=torch.Generator().manual_seed(s)) for s in (0, 1)]
+        with torch.no_grad():
+            a, b = (sampler.sample(student, torch.zeros(3, 1), noise) for noise in noises)
+        assert (not torch.equal(a, b)) is differs
+
+
+def test_levels_of_the_deterministic_variant_can_be_annealed(monkeypatch):
+    method = method_of(CosineDdpm(), "d", final_level_high=40.0)
+    seen = {}
+
+    def spy(actions, t, *rest):
+        seen["t"] = t
+        return torch.zeros_like(actions)
+
+    monkeypatch.setattr(onedp_module, "onedp_gradient", spy)
+    for step, highest in ((0, 95), (499, 40)):
+        method.loss("generator", Batch({"o": torch.zeros(4000, 2, 1)}), step, torch.Generator().manual_seed(0))
+        assert (seen["t"].min().item(), seen["t"].max().item()) == (2, highest)
+
+
+def test_teacher_is_left_as_it_was():
+    method = method_of(CosineDdpm(), "s")
+    before = copy.deepcopy(method.teacher.state_dict())
+    train(method, 5)
+    assert all(torch.equal(value, before[name]) for name, value in method.teacher.state_dict().items())

@@ -1,0 +1,1 @@
+"""Networks and their tables: configs (torch-free dataclasses are in ``onedp.nets.config``) to modules."""

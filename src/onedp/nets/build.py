@@ -1,0 +1,66 @@
+"""From a network config and a policy spec to a denoiser's modules: one line per network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.schedule import NoiseSchedule
+from onedp.errors import ArtifactError, OneDPError, unknown_choice
+from onedp.nets.config import NETWORKS, MlpConfig, NetworkConfig, UnetConfig
+from onedp.nets.mlp import Mlp
+from onedp.nets.state_encoder import StateEncoder
+from onedp.nets.unet1d import Unet1d
+from onedp.types import PolicySpec
+
+
+def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn.Module:
+    """Untrained backbone; raises ``OneDPError`` when the horizon does not fit the U-Net's depth."""
+    if isinstance(config, UnetConfig):
+        factor = 2 ** (len(config.channels) - 1)
+        if spec.horizon % factor:
+            raise OneDPError(
+                f"The U-Net halves the chunk {len(config.channels) - 1} times, so the horizon must be divisible by "
+                f"{factor}; it is {spec.horizon}."
+            )
+        return Unet1d(
+            spec.action_dim, cond_dim, config.channels, config.step_embed_dim, config.kernel_size, config.n_groups
+        )
+    if isinstance(config, MlpConfig):
+        return Mlp(
+            spec.horizon,
+            spec.action_dim,
+            cond_dim,
+            config.width,
+            config.blocks,
+            config.expansion,
+            config.step_embed_dim,
+        )
+    raise OneDPError(f"No builder for the network config {type(config).__name__}.")
+
+
+def build_denoiser(config: NetworkConfig, spec: PolicySpec, schedule: NoiseSchedule, parameterization: str) -> Denoiser:
+    """Untrained denoiser with the state encoder of ``spec``."""
+    encoder = StateEncoder(spec)
+    backbone = build_backbone(config, spec, encoder.output_dim)
+    return Denoiser(encoder, backbone, schedule, parameterization, (spec.horizon, spec.action_dim))
+
+
+def network_to_json(config: NetworkConfig) -> dict[str, Any]:
+    """Plain data for ``spec.json``."""
+    return {"kind": config.kind, **asdict(config)}
+
+
+def network_from_json(data: dict[str, Any]) -> NetworkConfig:
+    """Inverts ``network_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
+    kind = data.get("kind", "")
+    if kind not in NETWORKS:
+        raise ArtifactError(unknown_choice("network", kind, NETWORKS))
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
+    try:
+        return NETWORKS[kind](**values)
+    except TypeError as error:
+        raise ArtifactError(f"The network in spec.json is not readable: {error}.") from error

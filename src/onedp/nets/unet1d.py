@@ -1,0 +1,128 @@
+"""The 1-D convolutional U-Net of Diffusion Policy (Chi et al., arXiv 2303.04137), conditioned by FiLM.
+
+Parameter names follow the layout that LeRobot's ``DiffusionPolicy`` uses, so checkpoints can be renamed into ours
+one to one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Embed a scalar per sample, ``(B,) -> (B, dim)``, with frequencies spaced from 1 to 1e-4 (Vaswani et al.)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = self.dim // 2
+        frequencies = torch.exp(
+            torch.arange(half, device=t.device, dtype=torch.float32) * (-math.log(10000.0) / (half - 1))
+        )
+        angles = t.float()[:, None] * frequencies[None, :]
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)  # (B, dim)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, group normalisation, Mish: ``(B, C_in, T) -> (B, C_out, T)``."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, n_groups: int):
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Conv1d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
+            nn.GroupNorm(n_groups, out_channels),
+            nn.Mish(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two conv blocks with FiLM scale and bias from the condition between them, and a skip connection."""
+
+    def __init__(self, in_channels: int, out_channels: int, cond_dim: int, kernel_size: int, n_groups: int):
+        super().__init__()
+        self.out_channels = out_channels
+        self.conv1 = ConvBlock(in_channels, out_channels, kernel_size, n_groups)
+        self.cond_encoder = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * out_channels))
+        self.conv2 = ConvBlock(out_channels, out_channels, kernel_size, n_groups)
+        self.residual_conv = (
+            nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        scale, bias = self.cond_encoder(cond).unsqueeze(-1).chunk(2, dim=1)  # each (B, C_out, 1)
+        h = self.conv1(x) * scale + bias
+        return self.conv2(h) + self.residual_conv(x)
+
+
+class Unet1d(nn.Module):
+    """Denoising network over an action chunk: ``(B, Tp, Da), (B,), (B, cond_dim) -> (B, Tp, Da)``."""
+
+    def __init__(
+        self,
+        action_dim: int,
+        cond_dim: int,
+        channels: tuple[int, ...] = (64, 128, 256),
+        step_embed_dim: int = 128,
+        kernel_size: int = 5,
+        n_groups: int = 8,
+    ):
+        super().__init__()
+        self.diffusion_step_encoder = nn.Sequential(
+            SinusoidalEmbedding(step_embed_dim),
+            nn.Linear(step_embed_dim, step_embed_dim * 4),
+            nn.Mish(),
+            nn.Linear(step_embed_dim * 4, step_embed_dim),
+        )
+        block_args = (step_embed_dim + cond_dim, kernel_size, n_groups)
+        widths = (action_dim, *channels)
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        last = len(pairs) - 1
+        self.down_modules = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    ResidualBlock(c_in, c_out, *block_args),
+                    ResidualBlock(c_out, c_out, *block_args),
+                    nn.Conv1d(c_out, c_out, 3, stride=2, padding=1) if i < last else nn.Identity(),
+                ]
+            )
+            for i, (c_in, c_out) in enumerate(pairs)
+        )
+        self.mid_modules = nn.ModuleList(
+            ResidualBlock(channels[-1], channels[-1], *block_args) for _ in range(2)
+        )
+        self.up_modules = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    ResidualBlock(c_out * 2, c_in, *block_args),
+                    ResidualBlock(c_in, c_in, *block_args),
+                    nn.ConvTranspose1d(c_in, c_in, 4, stride=2, padding=1),
+                ]
+            )
+            for c_in, c_out in reversed(pairs[1:])
+        )
+        self.final_conv = nn.Sequential(
+            ConvBlock(channels[0], channels[0], kernel_size, n_groups), nn.Conv1d(channels[0], action_dim, 1)
+        )
+
+    def forward(self, chunk: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        cond = torch.cat([self.diffusion_step_encoder(t), cond], dim=-1)
+        x = chunk.transpose(1, 2)  # (B, Da, Tp)
+        skips = []
+        for block1, block2, downsample in self.down_modules:
+            x = block2(block1(x, cond), cond)
+            skips.append(x)
+            x = downsample(x)
+        for block in self.mid_modules:
+            x = block(x, cond)
+        for block1, block2, upsample in self.up_modules:
+            x = block2(block1(torch.cat([x, skips.pop()], dim=1), cond), cond)
+            x = upsample(x)
+        return self.final_conv(x).transpose(1, 2)  # (B, Tp, Da)

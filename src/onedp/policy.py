@@ -1,0 +1,143 @@
+"""The torch policy: a denoiser, a sampler and a spec behind ``infer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+
+from onedp.artifact import Manifest, check_keys, read_manifest, read_weights, resolve_artifact, save_artifact
+from onedp.data.normalize import Normalizer
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.samplers import Sampler, parse_sampler, sampler_from_json, sampler_to_json
+from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
+from onedp.errors import OneDPError, SpecError
+from onedp.nets.build import build_denoiser, network_from_json, network_to_json
+from onedp.nets.config import NetworkConfig
+from onedp.types import PolicySpec
+
+
+@dataclass(frozen=True)
+class TorchPolicy:
+    """A policy that runs in PyTorch. Implements the ``Policy`` protocol."""
+
+    name: str
+    spec: PolicySpec
+    task: str
+    denoiser: Denoiser
+    sampler: Sampler
+    normalizer: Normalizer
+    network: NetworkConfig
+    provenance: Mapping[str, Any]
+    device: torch.device
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(draws, Tp, Da): standard normal noise that one chunk consumes."""
+        return (self.sampler.draws, self.spec.horizon, self.spec.action_dim)
+
+    @property
+    def nfe(self) -> int:
+        """Network passes per chunk."""
+        return self.sampler.nfe
+
+    def with_sampler(self, text: str) -> TorchPolicy:
+        """The same weights behind another sampler, e.g. ``ddim:10``; raises ``OneDPError`` if they do not fit."""
+        schedule: Any = self.denoiser.schedule
+        sampler = parse_sampler(text, schedule)
+        if sampler.kind == "one-step" and self.sampler.kind == "one-step" and ":" not in text:
+            return self  # a student keeps its own level and noise scale
+        return replace(self, sampler=sampler)
+
+    def infer(
+        self, obs: Mapping[str, Float32[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]
+    ) -> Float32[ndarray, "b tc da"]:
+        """Action chunk from now on, ``(B, Tp - To + 1, Da)``, physical units, inside the action limits.
+
+        ``obs``: the last To observations, physical units, ``(B, To, *shape)`` a field. ``noise``: standard normal
+        ``(B, *noise_shape)``. Raises ``SpecError`` when names or shapes differ from the spec or an input is not finite.
+        """
+        batch = self.spec.check_observation(obs)
+        if np.shape(noise) != (batch, *self.noise_shape):
+            raise SpecError(
+                f"Noise has shape {np.shape(noise)}, expected {(batch, *self.noise_shape)}: batch, draws of the "
+                f"sampler {self.sampler.label}, horizon, action dimension."
+            )
+        for name, values in obs.items():
+            if not np.isfinite(values).all():
+                raise SpecError(f"Observation '{name}' has NaN or infinity; the policy does not act on it.")
+        nobs = {
+            name: torch.from_numpy(self.normalizer.normalize(name, values)).to(self.device)
+            for name, values in obs.items()
+        }
+        with torch.inference_mode():
+            cond = self.denoiser.encode(nobs)
+            nactions = self.sampler.sample(self.denoiser, cond, torch.from_numpy(noise).to(self.device))
+        actions = self.normalizer.unnormalize(self.spec.action.name, nactions.cpu().numpy())
+        actions = actions[:, self.spec.n_obs_steps - 1 :]  # (B, Tp - To + 1, Da)
+        return np.clip(actions, np.float32(self.spec.action_low), np.float32(self.spec.action_high))
+
+
+def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu") -> TorchPolicy:
+    """Load a policy folder, or a shipped one by name; ``sampler`` replaces the stored one (``ddim:10``).
+
+    Raises ``ArtifactError`` when anything is missing, damaged or does not fit, ``OneDPError`` for an unknown sampler
+    or a device that is not there.
+    """
+    path = resolve_artifact(name)
+    manifest = read_manifest(path)
+    weights = read_weights(path, manifest)
+    network = network_from_json(dict(manifest.network))
+    denoiser = build_denoiser(
+        network, manifest.spec, schedule_from_json(dict(manifest.process)), manifest.parameterization
+    )
+    check_keys(weights, {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}, path)
+    denoiser.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=True)
+    denoiser.requires_grad_(False).eval()
+    policy = TorchPolicy(
+        name=path.resolve().name,
+        spec=manifest.spec,
+        task=manifest.task,
+        denoiser=denoiser.to(torch_device(device)),
+        sampler=sampler_from_json(dict(manifest.sampler)),
+        normalizer=manifest.normalizer,
+        network=network,
+        provenance=manifest.provenance,
+        device=torch_device(device),
+    )
+    return policy if sampler is None else policy.with_sampler(sampler)
+
+
+def save_policy(path: Path, policy: TorchPolicy, dtype: str = "float32") -> str:
+    """Write a policy as an artifact; ``dtype`` float16 halves the file. Returns the digest of the weights."""
+    schedule: Any = policy.denoiser.schedule
+    sampler: Any = policy.sampler
+    manifest = Manifest(
+        spec=policy.spec,
+        task=policy.task,
+        network=network_to_json(policy.network),
+        process=schedule_to_json(schedule),
+        parameterization=policy.denoiser.parameterization,
+        sampler=sampler_to_json(sampler),
+        normalizer=policy.normalizer,
+        provenance={**policy.provenance, "weights_dtype": dtype},
+    )
+    weights = {key: value.cpu().numpy().astype(dtype) for key, value in policy.denoiser.state_dict().items()}
+    return save_artifact(path, manifest, weights)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device ``name`` (``cpu``, ``cuda``, ``cuda:1``, ``mps``); raises ``OneDPError`` when it is not there."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise OneDPError(f"The device '{name}' cannot be used: {reason}. Use --device cpu or mend the driver.") from error
+    return device

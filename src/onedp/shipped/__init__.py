@@ -1,0 +1,23 @@
+"""What the package ships: trained policies, and observations from roll-outs of our own. Torch-free."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from onedp.artifact import read_manifest, resolve_artifact
+from onedp.errors import OneDPError
+
+OBSERVATIONS = {"pusht-keypoints": "pusht_observations.npz", "pusht-state": "pusht_observations.npz"}
+"""Task to file of recorded observations (raw arrays of the task, episodes on seeds below 100000)."""
+
+
+def shipped_observations(teacher: str) -> Path:
+    """File of shipped observations for the task of ``teacher``; raises ``OneDPError`` when there are none."""
+    task = read_manifest(resolve_artifact(teacher)).task
+    if task not in OBSERVATIONS:
+        raise OneDPError(
+            f"The package ships no observations for the task '{task}' (only for {', '.join(sorted(OBSERVATIONS))}). "
+            "Give your own with --data: the demonstrations the teacher was trained on will do."
+        )
+    return Path(str(resources.files("onedp"))) / "shipped" / OBSERVATIONS[task]

@@ -1,0 +1,39 @@
+"""The table of tasks."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from onedp.errors import OneDPError, unknown_choice
+from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE
+from onedp.tasks.task import Environment, StepResult, Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE)}
+
+__all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
+
+
+def get_task(name: str) -> Task:
+    """A task of the table, or ``my_module:my_task`` from outside the package; raises ``OneDPError`` on other names."""
+    if name in TASKS:
+        return TASKS[name]
+    if ":" not in name:
+        raise OneDPError(unknown_choice("task", name, TASKS) + " A task of your own is given as my_module:my_task.")
+    module_name, attribute = name.split(":", 1)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the installed command does not look for modules where it is called
+    try:
+        task = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # the module's own code may raise anything
+        raise OneDPError(
+            f"Task '{name}' cannot be imported ({type(error).__name__}: {error}). Expected module:attribute, the "
+            "module in the current folder or on PYTHONPATH."
+        ) from error
+    if not isinstance(task, Task):
+        raise OneDPError(
+            f"Task '{name}' is a {type(task).__name__}, expected an onedp.tasks.Task. If it is a function that makes "
+            "one, assign its result to a name in the module and pass that."
+        )
+    return task

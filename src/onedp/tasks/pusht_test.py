@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pymunk
+import pytest
+from gym_pusht.envs import PushTEnv
+
+from onedp.data.readers import open_episodes
+from onedp.errors import OneDPError
+from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE, PushTEnvironment, keypoint_features, keypoints_in_world
+from onedp.tasks.task import Environment
+
+
+def simulator_of(env: Environment) -> PushTEnv:
+    assert isinstance(env, PushTEnvironment)
+    return env._env
+
+
+def simulator_keypoints(simulator: PushTEnv) -> np.ndarray:
+    """What gym-pusht itself returns as ``environment_state``."""
+    simulator.obs_type = "environment_state_agent_pos"
+    obs = simulator.get_obs()
+    simulator.obs_type = "state"
+    return obs["environment_state"]
+
+
+def test_keypoints_are_the_simulators_own() -> None:
+    simulator = PushTEnv(obs_type="state")
+    rng = np.random.default_rng(0)
+    for seed in range(25):
+        state, _ = simulator.reset(seed=seed)
+        np.testing.assert_allclose(keypoints_in_world(state[None])[0], simulator_keypoints(simulator), atol=1e-9)
+        for _ in range(8):
+            # towards the block, so that it turns
+            state, *_ = simulator.step(state[2:4] + rng.uniform(-80, 80, size=2))
+            np.testing.assert_allclose(keypoints_in_world(state[None])[0], simulator_keypoints(simulator), atol=1e-9)
+
+
+def test_environment_observes_its_own_simulator() -> None:
+    for task in (PUSHT_KEYPOINTS, PUSHT_STATE):
+        env = task.make_env()
+        env.reset(seed=3)
+        obs = env.step(np.array([300.0, 200.0])).obs
+        simulator = simulator_of(env)
+        state = simulator.get_obs()
+        np.testing.assert_allclose(obs["agent_pos"], state[:2], rtol=1e-6)
+        if task is PUSHT_KEYPOINTS:
+            np.testing.assert_allclose(obs["keypoints"], simulator_keypoints(simulator), rtol=1e-6)
+        else:
+            angle = np.arctan2(obs["block_cos_sin"][1], obs["block_cos_sin"][0])
+            assert np.cos(angle - state[4]) == pytest.approx(1, abs=1e-6)
+            np.testing.assert_allclose(obs["block_pos"], state[2:4], rtol=1e-6)
+
+
+def test_agent_goes_to_the_target() -> None:
+    env = PUSHT_STATE.make_env()
+    env.reset(seed=0)
+    for _ in range(30):
+        obs = env.step(np.array([60.0, 60.0])).obs
+    np.testing.assert_allclose(obs["agent_pos"], [60, 60], atol=1)
+
+
+def test_reward_and_success_at_the_goal() -> None:
+    env = PUSHT_STATE.make_env()
+    env.reset(seed=0)
+    simulator = simulator_of(env)
+    simulator.agent.position = (30, 30)
+    simulator.block.angle = float(simulator.goal_pose[2])
+    simulator.block.position = simulator.goal_pose[:2].tolist()
+    simulator.space.reindex_shapes_for_body(simulator.block)
+    result = env.step(np.array([30.0, 30.0]))
+    assert result.reward == pytest.approx(1.0)
+    assert result.success
+    assert result.done
+
+
+def test_coverage_is_the_simulators_own() -> None:
+    original, env = PushTEnv(obs_type="state"), PUSHT_STATE.make_env()
+    rng = np.random.default_rng(0)
+    for seed in (3, 100004):
+        original.reset(seed=seed)
+        env.reset(seed=seed)
+        for _ in range(20):
+            target = original.get_obs()[2:4] + rng.uniform(-50, 50, size=2)
+            _, expected, *_ = original.step(target)
+            assert env.step(target).reward == pytest.approx(expected, abs=1e-12)
+
+
+def test_coverage_does_not_depend_on_the_order_of_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would differ from process to process, and with it the last bit of the reward."""
+
+    def shapes(body: pymunk.Body) -> set[pymunk.Shape]:
+        pytest.fail("a step read the unordered set of shapes")
+
+    env = PUSHT_STATE.make_env()
+    env.reset(seed=0)
+    monkeypatch.setattr(pymunk.Body, "shapes", property(shapes))
+    env.step(np.array([256.0, 256.0]))
+
+
+def test_the_target_of_the_episode_before_is_not_drawn() -> None:
+    env = PUSHT_STATE.make_env()
+    env.reset(seed=0)
+    fresh = env.render(96)
+    env.step(np.array([400.0, 100.0]))
+    env.reset(seed=0)
+    np.testing.assert_array_equal(env.render(96), fresh)
+
+
+def test_missing_simulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gym_pusht.envs.pusht", None)
+    with pytest.raises(
+        OneDPError, match=r"Push-T simulator cannot be imported .*pip install 'onedp\[pusht\]'.*apt-get"
+    ):
+        PUSHT_KEYPOINTS.make_env()
+
+
+# --- the real data
+
+
+def test_keypoints_of_the_real_data(pusht_human: Path) -> None:
+    """Derived from the recorded state: where the simulator has them, not where the recorded array does."""
+    data = open_episodes(pusht_human / "pusht_cchi_v7_replay_lowdim.npz", ("state", "keypoint"))
+    keypoints = keypoint_features(data.arrays)["keypoints"]
+    assert keypoints.shape == (25650, 16)
+    simulator = PushTEnv(obs_type="state")
+    simulator.reset(seed=0)
+    for step in range(0, 25650, 2000):
+        state = data.arrays["state"][step].astype(float)
+        simulator.block.angle = float(state[4])
+        simulator.block.position = state[2:4].tolist()
+        np.testing.assert_allclose(keypoints[step], simulator_keypoints(simulator), atol=1e-3)
+    # The nine recorded points lie on the same T: inside the hull of the eight, up to its thickness.
+    offset = data.arrays["keypoint"].mean(axis=1) - keypoints.reshape(-1, 8, 2).mean(axis=1)
+    assert np.abs(offset).max() < 40

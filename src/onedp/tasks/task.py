@@ -1,0 +1,71 @@
+"""What a task is: an environment, the observations and actions a policy sees of it, and how an episode is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from numpy import ndarray
+
+from onedp.errors import OneDPError
+from onedp.types import FieldSpec, PolicySpec
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the environment answers to one action."""
+
+    obs: dict[str, ndarray]
+    """One time step of every observation field, ``(*shape)``."""
+    reward: float
+    """Instantaneous reward; the best one of an episode is its score."""
+    success: bool
+    """True when the episode's goal is reached."""
+    done: bool
+    """True when the episode ends here (success or failure, not the time limit)."""
+
+
+Features = Callable[[Mapping[str, ndarray]], dict[str, ndarray]]
+"""From a data set's raw arrays ``(N, ...)`` to the fields of a spec, ``(N, *shape)`` each."""
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """One simulated robot. The same seed and actions give the same episode, bit for bit."""
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """Start the episode of ``seed``; returns the first observation."""
+        ...
+
+    def step(self, action: ndarray) -> StepResult:
+        """Hold ``action`` ``(Da,)``, physical units, for one control period."""
+        ...
+
+    def render(self, size: int) -> ndarray:
+        """The scene as an RGB picture, uint8 ``(size, size, 3)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of the task table. Torch-free; simulators are imported when an environment is made."""
+
+    name: str
+    spec: PolicySpec
+    make_env: Callable[[], Environment]
+    features: Features
+    """From a data set's raw arrays to every observation of ``spec``, and the action when it is among the arrays."""
+    raw_arrays: tuple[str, ...]
+    """Arrays that ``features`` reads; the action's name is always the spec's."""
+    max_steps: int
+    """Time limit [control steps]."""
+    demonstrations: str
+    """Where the human data for it comes from."""
+    raw_fields: tuple[FieldSpec, ...] = ()
+    """Shapes and units of raw arrays, where they are known; data sets are checked against them before ``features``."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted({field.name for field in self.raw_fields} - set(self.raw_arrays))
+        if unknown:
+            raise OneDPError(f"Task '{self.name}': raw_fields {unknown} are not in raw_arrays {self.raw_arrays}.")

@@ -1,0 +1,70 @@
+"""Everything that defines a run. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from onedp.data.normalize import NormalizationMode
+from onedp.errors import OneDPError
+from onedp.methods.config import DenoisingConfig, OneDpConfig
+from onedp.nets.config import NetworkConfig
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long, on what and how often; the same for every method."""
+
+    steps: int
+    """Training steps."""
+    batch_size: int = 256
+    """Windows per update, over all processes."""
+    seed: int = 0
+    """Seed of the initial weights, the data order and every draw."""
+    log_every: int = 100
+    """Steps between lines of metrics.jsonl."""
+    diagnose_every: int = 1000
+    """Steps between diagnostics on held-out windows."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; the newest is kept."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bf16 autocast; helps on GPUs and on CPUs with bf16 units, hurts on others."""
+    cpu: bool = False
+    """Train on the CPU even where there is a GPU."""
+    threads: int | None = None
+    """CPU threads of PyTorch; None leaves its default."""
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    """Experiment tracker through accelerate, beside metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "diagnose_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise OneDPError(f"{name} must be at least 1, it is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class TeacherRun:
+    """The training of a teacher."""
+
+    task: str
+    """Task of the table, or module:attribute."""
+    data: Path
+    """Demonstrations."""
+    method: DenoisingConfig
+    network: NetworkConfig
+    loop: LoopConfig
+    normalization: NormalizationMode = "min_max"
+    """How observations and actions are scaled."""
+
+
+@dataclass(frozen=True)
+class StudentRun:
+    """A distillation."""
+
+    teacher: str
+    """Folder of the teacher, or the name of a shipped one."""
+    data: Path
+    """Observations to distil on; actions in it are not looked at."""
+    method: OneDpConfig
+    loop: LoopConfig

@@ -1,0 +1,219 @@
+"""The one training loop, for every method: steps, schedules, averages, logs, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from onedp.diffusion.denoiser import Denoiser
+from onedp.errors import TrainingError
+from onedp.methods.config import OptimizerConfig
+from onedp.methods.method import Method
+from onedp.train.config import LoopConfig
+from onedp.train.state import Ema, TrainState
+from onedp.train.windows import WindowTensors, batch_indices
+
+DIAGNOSTIC_BATCH = 128
+
+
+def make_accelerator(config: LoopConfig, out: Path) -> Accelerator:
+    """Accelerate with the run's precision, device and tracker; `accelerate launch` makes it many processes."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    trackers = None if config.tracker == "none" else config.tracker
+    return Accelerator(
+        mixed_precision=config.mixed_precision, cpu=config.cpu, log_with=trackers, project_dir=str(out / "logs")
+    )
+
+
+def run_training(
+    method: Method,
+    data: WindowTensors,
+    config: LoopConfig,
+    out: Path,
+    run: Mapping[str, Any],
+    accelerator: Accelerator,
+    resume: bool = False,
+    stop_after: int | None = None,
+) -> TrainState:
+    """Train to ``config.steps`` (or ``stop_after``), writing ``metrics.jsonl`` and ``checkpoint/`` under ``out``.
+
+    ``run`` identifies the run: a checkpoint with another one is refused. Raises ``TrainingError`` on a loss that is
+    not finite.
+    """
+    state = _initial_state(method, accelerator)
+    checkpoint = out / "checkpoint"
+    if resume:
+        state.load(checkpoint, run)
+    last = min(config.steps, stop_after or config.steps)
+    log = MetricsLog(out / "metrics.jsonl", accelerator, run, state.step)
+    bar = tqdm(initial=state.step, total=config.steps, desc=out.name, unit="step", disable=None, dynamic_ncols=True)
+    while state.step < last:
+        start = time.perf_counter()
+        logs = _train_step(method, state, data, config, accelerator)
+        state.seconds += time.perf_counter() - start
+        state.step += 1
+        bar.update()
+        log.add(logs)
+        if state.step % config.log_every == 0 or state.step == last:
+            bar.set_postfix_str(log.write(state))
+        if state.step % config.diagnose_every == 0 or state.step == last:
+            log.write_diagnostics(state, diagnose(method, state, data, config, accelerator))
+        if accelerator.is_main_process and (state.step % config.checkpoint_every == 0 or state.step == last):
+            state.save(checkpoint, run)
+    bar.close()
+    log.close()
+    return state
+
+
+def result_network(method: Method, state: TrainState) -> Denoiser:
+    """The network to save: the moving average where one is kept, in evaluation mode. Changes nothing in ``state``."""
+    network = copy.deepcopy(method.networks[method.result]).requires_grad_(False).eval()
+    average = state.averages.get(method.result)
+    if average is not None:
+        network.load_state_dict(average.weights, strict=True)
+    return network
+
+
+def diagnose(
+    method: Method, state: TrainState, data: WindowTensors, config: LoopConfig, accelerator: Accelerator
+) -> dict[str, float]:
+    """The method's diagnostics of the result so far on a fixed batch of held-out windows with fixed draws."""
+    generator = _generator(config.seed, step=-1, rank=0, device=accelerator.device)
+    spread = torch.linspace(0, len(data.heldout) - 1, min(DIAGNOSTIC_BATCH, len(data.heldout))).long()
+    batch = data.batch(data.heldout[spread], accelerator.device)
+    return method.diagnose(result_network(method, state), batch, generator)
+
+
+def _initial_state(method: Method, accelerator: Accelerator) -> TrainState:
+    for network in method.networks.values():
+        network.to(accelerator.device)
+    optimizers = {}
+    for loss, role in method.optimizers.items():
+        parameters = list(method.networks[role.network].parameters())
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=role.config.lr,
+            betas=role.config.betas,
+            weight_decay=role.config.weight_decay,
+            fused=accelerator.device.type in ("cpu", "cuda"),
+        )
+        optimizers[loss] = optimizer
+    averages = {name: Ema(method.networks[name], config) for name, config in method.averaged.items()}
+    return TrainState(0, method.networks, averages, optimizers)
+
+
+def _train_step(
+    method: Method, state: TrainState, data: WindowTensors, config: LoopConfig, accelerator: Accelerator
+) -> dict[str, Tensor]:
+    """All updates of one step; each has its own batch and draws, keyed by (seed, step, position, process)."""
+    logs: dict[str, Tensor] = {}
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    for position, name in enumerate(method.updates(state.step)):
+        role = method.optimizers[name]
+        generator = _generator(config.seed, state.step, rank, accelerator.device, position)
+        picks = batch_indices(len(data.training), config.batch_size, config.seed + position, state.step)
+        batch = data.batch(data.training[picks[rank::processes]], accelerator.device)
+        optimizer = state.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        with accelerator.autocast():
+            loss, numbers = method.loss(name, batch, state.step, generator)
+        _require_finite(loss, name, state.step)
+        accelerator.backward(loss)
+        parameters = [p for p in method.networks[role.network].parameters() if p.grad is not None]
+        if processes > 1:
+            for parameter in parameters:
+                parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+        if role.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, role.config.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(role.config, state.step - role.first_step, role.last_step - role.first_step)
+        optimizer.step()
+        logs |= numbers
+        if role.network in state.averages:
+            state.averages[role.network].update(method.networks[role.network])
+    return logs
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Rate at ``step`` of ``steps``: linear warm-up, then constant or half a cosine down to zero."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.decay == "constant":
+        return config.lr * warmup
+    return config.lr * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+
+
+def _generator(seed: int, step: int, rank: int, device: torch.device, position: int = 0) -> torch.Generator:
+    """A generator that depends on nothing but its arguments; mixing constants keep neighbouring steps apart."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB + position) % 2**63
+    return torch.Generator(device).manual_seed(mixed)
+
+
+def _require_finite(loss: Tensor, name: str, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"The loss '{name}' is {float(loss)} at step {step}: training has diverged and was stopped. The newest "
+            "checkpoint is from before. Lower the learning rate of its optimizer, or set clip_norm; if it happens in "
+            "the first steps, look at the data with: onedp inspect PATH"
+        )
+
+
+class MetricsLog:
+    """Means of logged numbers, a JSON line each ``log_every`` steps, and the same to accelerate's trackers."""
+
+    def __init__(self, path: Path, accelerator: Accelerator, run: Mapping[str, Any], step: int):
+        self._accelerator = accelerator
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._path = path
+        if accelerator.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = _lines_up_to(path, step) if step else []
+            path.write_text("".join(kept))
+        if accelerator.log_with:
+            accelerator.init_trackers("onedp")
+
+    def add(self, logs: Mapping[str, Tensor]) -> None:
+        """Take in one step's numbers (device tensors; nothing is synchronised)."""
+        for name, value in logs.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def write(self, state: TrainState) -> str:
+        """Write the means since the last call; returns them in short form for the progress bar."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        self._append(state, means)
+        return " ".join(f"{name}={value:.4g}" for name, value in means.items())
+
+    def write_diagnostics(self, state: TrainState, numbers: Mapping[str, float]) -> None:
+        """Write a line of diagnostics."""
+        if numbers:
+            self._append(state, {f"diagnostics/{name}": value for name, value in numbers.items()})
+
+    def close(self) -> None:
+        """Flush the trackers."""
+        self._accelerator.end_training()
+
+    def _append(self, state: TrainState, numbers: Mapping[str, float]) -> None:
+        if self._accelerator.is_main_process:
+            line = {"step": state.step, "seconds": round(state.seconds, 3), **numbers}
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        self._accelerator.log(dict(numbers), step=state.step)
+
+
+def _lines_up_to(path: Path, step: int) -> list[str]:
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]

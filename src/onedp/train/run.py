@@ -1,0 +1,199 @@
+"""Whole runs: demonstrations to a teacher, a teacher to a one-step student. What the verbs train and distill call."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dacite
+import torch
+
+from onedp.data.normalize import fit_normalizer
+from onedp.diffusion.schedule import CosineDdpm, Edm
+from onedp.errors import OneDPError, TrainingError
+from onedp.files import write_json
+from onedp.methods.denoising import Denoising
+from onedp.methods.method import Method
+from onedp.methods.onedp import OneDp
+from onedp.nets.build import build_denoiser
+from onedp.policy import TorchPolicy, load_policy, save_policy
+from onedp.tasks import get_task
+from onedp.tasks.demonstrations import demonstration_warnings, load_demonstrations, load_observations
+from onedp.train.config import LoopConfig, StudentRun, TeacherRun
+from onedp.train.loop import make_accelerator, result_network, run_training
+from onedp.train.windows import window_tensors
+
+MOVED_ENOUGH = 1e-3
+"""Root-mean-square change of the student's normalised actions below which distillation did next to nothing."""
+
+
+def train_teacher(run: TeacherRun, out: Path, resume: bool = False, stop_after: int | None = None) -> TorchPolicy | None:
+    """Train a teacher and save it at ``out/policy``; None when stopped early by ``stop_after``."""
+    task = get_task(run.task)
+    accelerator = make_accelerator(run.loop, out)
+    episodes = load_demonstrations(run.data, task)
+    normalizer = fit_normalizer(episodes.arrays, task.spec, run.normalization)
+    _warn(demonstration_warnings(episodes, task.spec))
+    data = window_tensors(episodes, task.spec, normalizer)
+    schedule, parameterization = _process(run.method.process)
+    torch.manual_seed(run.loop.seed)
+    denoiser = build_denoiser(run.network, task.spec, schedule, parameterization)
+    method = Denoising(run.method, denoiser, run.loop.steps)
+    policy = TorchPolicy(
+        name=out.name,
+        spec=task.spec,
+        task=run.task,
+        denoiser=denoiser,
+        sampler=method.sampler(),
+        normalizer=normalizer,
+        network=run.network,
+        provenance={"data_digest": episodes.digest(), "data_episodes": len(episodes), "data_steps": episodes.n_steps},
+        device=accelerator.device,
+    )
+    return _run(method, data, run, run.loop, out, policy, accelerator, resume, stop_after)
+
+
+def distill_student(run: StudentRun, out: Path, resume: bool = False, stop_after: int | None = None) -> TorchPolicy | None:
+    """Distil a student and save it at ``out/policy``; None when stopped early. Only observations are used."""
+    accelerator = make_accelerator(run.loop, out)
+    teacher = load_policy(run.teacher, device=str(accelerator.device))
+    if teacher.nfe == 1:
+        raise TrainingError(f"{run.teacher} is a one-step student itself; distil from its teacher.")
+    task = get_task(teacher.task)
+    episodes = load_observations(run.data, task)
+    data = window_tensors(episodes, teacher.spec, teacher.normalizer)
+    torch.manual_seed(run.loop.seed)
+    sampler = (teacher if run.method.regression_sampler is None else teacher.with_sampler(run.method.regression_sampler)).sampler
+    method = OneDp(run.method, teacher.denoiser, sampler, run.loop.steps)
+    policy = dataclasses.replace(
+        teacher,
+        name=out.name,
+        sampler=method.sampler(),
+        provenance={
+            "data_digest": episodes.digest(),
+            "data_episodes": len(episodes),
+            "data_steps": episodes.n_steps,
+            "teacher": {
+                "name": teacher.name,
+                "weights_digest": teacher.provenance.get("weights_digest"),
+                "training_seconds": teacher.provenance.get("training_seconds"),
+            },
+        },
+    )
+    return _run(method, data, run, run.loop, out, policy, accelerator, resume, stop_after)
+
+
+def _run(
+    method: Method,
+    data: Any,
+    run: TeacherRun | StudentRun,
+    loop: LoopConfig,
+    out: Path,
+    policy: TorchPolicy,
+    accelerator: Any,
+    resume: bool,
+    stop_after: int | None,
+) -> TorchPolicy | None:
+    identity = run_identity(run, policy.provenance)
+    if accelerator.is_main_process and not resume:
+        write_json(out / "run.json", {"kind": type(run).__name__, "run": plain_run(run), "identity": identity})
+    state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after)
+    if state.step < loop.steps:
+        return None
+    diagnostics = _last_diagnostics(out / "metrics.jsonl")
+    if diagnostics.get("moved", 1.0) < MOVED_ENOUGH:
+        warnings.warn(
+            f"The student's actions moved by only {diagnostics['moved']:.1e} (normalised) from the undistilled "
+            "teacher asked once: the learning rate is too small for this network and step count. Try --preset small, "
+            "a larger learning rate or more steps.",
+            stacklevel=2,
+        )
+    provenance = {
+        **policy.provenance,
+        "run": identity,
+        "training_seconds": round(state.seconds, 1),
+        "final_diagnostics": diagnostics,
+        **environment(),
+    }
+    result = dataclasses.replace(
+        policy, denoiser=result_network(method, state), sampler=method.sampler(), provenance=provenance
+    )
+    if accelerator.is_main_process:
+        save_policy(out / "policy", result)
+    return result
+
+
+def plain_run(run: TeacherRun | StudentRun) -> dict[str, Any]:
+    """The run's options as plain data, for ``run.json``; ``resume_run`` reads them back."""
+    return json.loads(json.dumps(dataclasses.asdict(run), default=str))
+
+
+def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What must agree for a checkpoint to be continued, and what provenance keeps: options and digests, no paths."""
+    options = plain_run(run)
+    options["data"] = Path(options["data"]).name
+    options["data_digest"] = provenance["data_digest"]
+    if isinstance(run, StudentRun):
+        options["teacher"] = Path(run.teacher).name
+        options["teacher_digest"] = provenance["teacher"]["weights_digest"]
+    return options
+
+
+def new_run_folder(out: Path) -> None:
+    """Raise ``OneDPError`` when ``out`` already holds a run or is not a folder."""
+    if out.is_file() or (out / "run.json").exists() or (out / "policy").exists():
+        raise OneDPError(f"{out} already holds a run. Continue it with --resume {out}, or choose another --out.")
+
+
+def resume_run(out: Path) -> TorchPolicy | None:
+    """Continue the run in ``out`` from its newest checkpoint; raises ``OneDPError`` when there is none."""
+    try:
+        saved = json.loads((out / "run.json").read_text())
+        kinds: dict[str, Any] = {"TeacherRun": TeacherRun, "StudentRun": StudentRun}
+        run = dacite.from_dict(kinds[saved["kind"]], saved["run"], dacite.Config(cast=[tuple, Path], strict=True))
+    except (OSError, ValueError, KeyError, dacite.DaciteError) as error:
+        raise OneDPError(f"{out} holds no run to resume: run.json cannot be read ({error}). Start with --out.") from error
+    resume = (out / "checkpoint" / "state.json").exists()  # killed before the first checkpoint: start over
+    if isinstance(run, TeacherRun):
+        return train_teacher(run, out, resume=resume)
+    return distill_student(run, out, resume=resume)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and the command, for provenance."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": {
+            "onedp": importlib.metadata.version("onedp"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _process(name: str) -> tuple[CosineDdpm | Edm, str]:
+    return (CosineDdpm(), "eps") if name == "ddpm" else (Edm(), "edm")
+
+
+def _warn(sentences: list[str]) -> None:
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=3)
+
+
+def _last_diagnostics(path: Path) -> dict[str, float]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    prefix = "diagnostics/"
+    for line in reversed(lines):
+        numbers = {key.removeprefix(prefix): value for key, value in line.items() if key.startswith(prefix)}
+        if numbers:
+            return numbers
+    return {}
+

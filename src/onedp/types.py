@@ -1,0 +1,179 @@
+"""Core types. This module imports nothing of ours but the errors, and no torch: a robot can import it.
+
+Letters: B batch, T time, To observation steps, Tp predicted steps, Ta executed steps, Da action dimension.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from onedp.errors import SpecError
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One named array of an observation, or the action, at one time step."""
+
+    name: str
+    shape: tuple[int, ...]
+    unit: str
+    """Physical unit in brackets-free form: "px", "rad", "m", "1" for none."""
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        """Number of scalars in one time step."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What goes into a policy and what comes out; the only source for sizes, names, units and timing."""
+
+    observations: tuple[FieldSpec, ...]
+    action: FieldSpec
+    action_low: tuple[float, ...]
+    """Lower action limits, physical units, one per action dimension."""
+    action_high: tuple[float, ...]
+    rate_hz: float
+    """Control rate [Hz]."""
+    horizon: int = 16
+    """Tp: steps the network predicts, starting at the oldest observation."""
+    n_obs_steps: int = 2
+    """To: newest observations the policy sees."""
+    n_action_steps: int = 8
+    """Ta: steps executed before the policy is asked again."""
+
+    def __post_init__(self) -> None:
+        if self.n_obs_steps < 1 or self.n_action_steps < 1:
+            raise SpecError(
+                f"n_obs_steps ({self.n_obs_steps}) and n_action_steps ({self.n_action_steps}) must be at least 1."
+            )
+        if self.n_action_steps > self.chunk_length:
+            raise SpecError(
+                f"n_action_steps ({self.n_action_steps}) must be at most horizon - n_obs_steps + 1 = "
+                f"{self.horizon} - {self.n_obs_steps} + 1 = {self.chunk_length}: the rest would never be predicted."
+            )
+        if not len(self.action_low) == len(self.action_high) == self.action_dim:
+            raise SpecError(
+                f"action limits have {len(self.action_low)} and {len(self.action_high)} entries, the action has "
+                f"{self.action_dim}."
+            )
+        if not all(low < high for low, high in zip(self.action_low, self.action_high, strict=True)):
+            raise SpecError(f"action limits {self.action_low} must lie below {self.action_high} in every dimension.")
+        if not self.rate_hz > 0:
+            raise SpecError(f"rate_hz is {self.rate_hz}, expected a positive control rate [Hz].")
+        names = [field.name for field in (*self.observations, self.action)]
+        if not self.observations or len(set(names)) != len(names) or len(self.action.shape) != 1:
+            raise SpecError(
+                f"The fields {names} must be at least one observation and one action, with names of their own, and the "
+                f"action a vector (it has the shape {self.action.shape})."
+            )
+
+    @property
+    def action_dim(self) -> int:
+        """Da."""
+        return self.action.size
+
+    @property
+    def chunk_length(self) -> int:
+        """Steps of the chunk that ``infer`` returns: from the newest observation to the end of the prediction."""
+        return self.horizon - self.n_obs_steps + 1
+
+    def timing_table(self) -> str:
+        """Which steps are observed, predicted and executed, as text; step 0 is the newest observation."""
+        steps = list(range(1 - self.n_obs_steps, self.chunk_length))
+        rows = {
+            "step": [str(step) for step in steps],
+            "observed": ["o" if step <= 0 else "" for step in steps],
+            "predicted": ["p"] * len(steps),
+            "executed": ["x" if 0 <= step < self.n_action_steps else "" for step in steps],
+        }
+        return "\n".join(f"{name:<10}" + "".join(f"{cell:>4}" for cell in cells) for name, cells in rows.items())
+
+    def check_observation(self, obs: Mapping[str, ndarray]) -> int:
+        """Return the batch size of ``obs``; raise ``SpecError`` unless names and shapes ``(B, To, *shape)`` fit."""
+        expected = {field.name: (self.n_obs_steps, *field.shape) for field in self.observations}
+        if set(obs) != set(expected):
+            raise SpecError(
+                f"Observation has the fields {sorted(obs)}, expected {sorted(expected)} "
+                f"(missing {sorted(set(expected) - set(obs))}, unknown {sorted(set(obs) - set(expected))})."
+            )
+        batch_sizes = {name: np.shape(value)[0] if np.ndim(value) else -1 for name, value in obs.items()}
+        for name, shape in expected.items():
+            if np.shape(obs[name])[1:] != shape:
+                hint = " Add the batch axis: value[None]." if np.shape(obs[name]) == shape else ""
+                raise SpecError(
+                    f"Observation '{name}' has shape {np.shape(obs[name])}, expected (B, "
+                    f"{', '.join(map(str, shape))}): batch, {self.n_obs_steps} observation steps, then the field.{hint}"
+                )
+        if len(set(batch_sizes.values())) != 1:
+            raise SpecError(f"Observation fields disagree about the batch size: {batch_sizes}.")
+        return next(iter(batch_sizes.values()))
+
+    def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
+        """Random observations of the right names and shapes, for tests and warm-up; not physically meaningful."""
+        return {
+            field.name: rng.standard_normal((batch, self.n_obs_steps, *field.shape), dtype=np.float32)
+            for field in self.observations
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``spec.json``; ``from_json`` inverts it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PolicySpec:
+        """Rebuild a spec from ``to_json``; raises ``SpecError`` on unknown or missing entries."""
+        try:
+            values = dict(data)
+            values["observations"] = tuple(_field_from_json(item) for item in values["observations"])
+            values["action"] = _field_from_json(values["action"])
+            values["action_low"] = tuple(float(x) for x in values["action_low"])
+            values["action_high"] = tuple(float(x) for x in values["action_high"])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SpecError(f"The policy spec is not readable: {error}.") from error
+
+
+def _field_from_json(data: Mapping[str, Any]) -> FieldSpec:
+    return FieldSpec(**{**data, "shape": tuple(int(n) for n in data["shape"])})
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Everything that evaluation, export, serving and the robot know of a policy."""
+
+    spec: PolicySpec
+    noise_shape: tuple[int, ...]
+    """Shape of the standard normal noise that one chunk consumes: (draws, Tp, Da)."""
+    nfe: int
+    """Network passes per chunk."""
+
+    def infer(
+        self, obs: Mapping[str, Float32[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]
+    ) -> Float32[ndarray, "b tc da"]:
+        """Action chunk that starts now (the tick of the newest observation), physical units, inside the limits.
+
+        Pure and batched: no queues, no hidden state. ``noise`` is standard normal of shape ``(B, *noise_shape)``.
+        """
+        ...
+
+
+def episode_noise(seed: int, chunk: int, noise_shape: tuple[int, ...]) -> Float32[ndarray, "draws tp da"]:
+    """Standard normal noise of one chunk of one episode, keyed by (seed, chunk number).
+
+    From numpy's Philox, so every backend and every degree of parallelism replays the same noise. Raises ``SpecError``
+    when seed or chunk is negative.
+    """
+    if not (0 <= seed < 2**64 and 0 <= chunk < 2**64):
+        raise SpecError(f"The noise of seed {seed}, chunk {chunk} does not exist; both must be 0 to 2**64 - 1.")
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, chunk], dtype=np.uint64)))
+    return generator.standard_normal(noise_shape, dtype=np.float32)
