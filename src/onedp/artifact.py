@@ -77,16 +77,29 @@ def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]
 
 
 def resolve_artifact(name: str | Path) -> Path:
-    """Folder of an artifact given as a path or as the name of a shipped one; raises ``ArtifactError``."""
+    """Folder of an artifact given as a path (its own, or a run's that holds ``policy/``) or a shipped one's name.
+
+    Raises ``ArtifactError``.
+    """
     path = Path(name)
-    if (path / "spec.json").is_file():
-        return path
+    for folder in (path, path / "policy"):
+        if (folder / "spec.json").is_file():
+            return folder
     shipped = shipped_artifacts()
     if str(name) in shipped:
         return shipped[str(name)]
     if path.exists():
-        raise ArtifactError(f"{path} is not a policy folder: it has no spec.json. Expected what --out of train wrote.")
+        raise ArtifactError(
+            f"{path} is not a policy folder: it has no spec.json. Expected what train or distill wrote to --out; an "
+            "unfinished run is continued with --resume."
+        )
     raise ArtifactError(unknown_choice("policy", str(name), shipped) + " Or give the path of a policy folder.")
+
+
+def artifact_name(path: Path) -> str:
+    """What a policy is called: its folder's name, or the run's for ``RUN/policy``."""
+    path = path.resolve()
+    return path.parent.name if path.name == "policy" else path.name
 
 
 def shipped_artifacts() -> dict[str, Path]:

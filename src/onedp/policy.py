@@ -12,7 +12,15 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from onedp.artifact import Manifest, check_keys, read_manifest, read_weights, resolve_artifact, save_artifact
+from onedp.artifact import (
+    Manifest,
+    artifact_name,
+    check_keys,
+    read_manifest,
+    read_weights,
+    resolve_artifact,
+    save_artifact,
+)
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import Sampler, parse_sampler, sampler_from_json, sampler_to_json
@@ -101,7 +109,7 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
     denoiser.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=True)
     denoiser.requires_grad_(False).eval()
     policy = TorchPolicy(
-        name=path.resolve().name,
+        name=artifact_name(path),
         spec=manifest.spec,
         task=manifest.task,
         denoiser=denoiser.to(torch_device(device)),

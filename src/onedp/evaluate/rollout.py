@@ -7,15 +7,14 @@ whole groups. An episode's start comes from its own seed and its noise from (see
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 
 from onedp.evaluate.results import EpisodeResult
-from onedp.tasks import Environment, Task
+from onedp.tasks import Environment, StepResult, Task
 from onedp.types import Policy, episode_noise
 
 GROUP_SIZE = 25
@@ -59,28 +58,29 @@ class Episode:
 
 
 def run_group(
-    policy: Policy, task: Task, envs: Sequence[Environment], seeds: Sequence[int], on_step: Callable[[], None] | None = None
+    policy: Policy,
+    task: Task,
+    envs: Sequence[Environment],
+    seeds: Sequence[int],
+    first_row: int = 0,
 ) -> list[EpisodeResult]:
-    """Run the episodes of ``seeds`` in lock-step; there must be an environment for each and at most ``GROUP_SIZE``.
+    """Run the episodes of ``seeds`` in lock-step, one environment each, in the rows of the batch from ``first_row`` on.
 
-    ``on_step`` is called after every control step of the group (used to record pictures).
+    The other rows repeat the first episode's inputs, so the batch size never changes.
     """
     spec = policy.spec
     episodes = [Episode(task, env, seed, spec.n_obs_steps) for env, seed in zip(envs, seeds, strict=False)]
+    rows = np.zeros(GROUP_SIZE, dtype=np.int64)  # which episode fills each row
+    rows[first_row : first_row + len(episodes)] = np.arange(len(episodes))
     chunk = 0
     while not all(episode.done for episode in episodes):
         obs = [episode.observation() for episode in episodes]
-        noise = [episode_noise(episode.seed, chunk, policy.noise_shape) for episode in episodes]
-        padding = GROUP_SIZE - len(episodes)
-        batch = {name: np.stack([o[name] for o in obs] + [obs[0][name]] * padding) for name in obs[0]}
-        actions = policy.infer(batch, np.stack(noise + [noise[0]] * padding))  # (B, Tp - To + 1, Da)
+        noise = np.stack([episode_noise(episode.seed, chunk, policy.noise_shape) for episode in episodes])
+        batch = {name: np.stack([o[name] for o in obs])[rows] for name in obs[0]}
+        actions = policy.infer(batch, noise[rows])[first_row:]  # (B, Tp - To + 1, Da)
         for tick in range(spec.n_action_steps):
-            for row, episode in enumerate(episodes):
-                episode.step(actions[row, tick])
-            if on_step is not None:
-                on_step()
-            if all(episode.done for episode in episodes):
-                break
+            for episode, chunk_of_episode in zip(episodes, actions, strict=False):
+                episode.step(chunk_of_episode[tick])
         chunk += 1
     return [episode.result() for episode in episodes]
 
@@ -92,56 +92,40 @@ def groups_of(first_seed: int, episodes: int) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class Recording:
+class RolloutRecording:
     """Pictures of one episode and what the score was at each of them."""
 
     frames: list[ndarray]
-    """RGB, uint8 (size, size, 3), one per control step, the start included."""
+    """RGB, uint8 (size, size, 3): one after every control step."""
     scores: list[float]
     """Best reward so far at each frame."""
     success: bool
 
 
-def record_episode(policy: Policy, task: Task, seed: int, size: int = 256) -> Recording:
-    """Run one episode as ``run_group`` does and take a picture after every control step."""
-    env = task.make_env()
-    rewards = _RewardLog(env)
-    frames: list[ndarray] = []
-    scores: list[float] = []
-
-    def look() -> None:
-        if len(rewards.best) > len(scores):
-            frames.append(env.render(size))
-            scores.append(rewards.best[-1])
-
-    result = run_group(policy, task, [rewards], [seed], look)
-    return Recording(frames, scores, result[0].success)
+def record_episode(policy: Policy, task: Task, seed: int, first_seed: int, size: int = 256) -> RolloutRecording:
+    """Run the episode ``seed`` of an evaluation that began at ``first_seed``, again and exactly, with pictures."""
+    camera = _Camera(task.make_env(), size)
+    result = run_group(policy, task, [camera], [seed], first_row=(seed - first_seed) % GROUP_SIZE)
+    return RolloutRecording(camera.frames, camera.scores, result[0].success)
 
 
-class _RewardLog:
-    """An environment that remembers the best reward after each step."""
+class _Camera:
+    """An environment that takes a picture after every step."""
 
-    def __init__(self, env: Environment):
+    def __init__(self, env: Environment, size: int):
         self._env = env
-        self.best: list[float] = []
+        self._size = size
+        self.frames: list[ndarray] = []
+        self.scores: list[float] = []
 
     def reset(self, seed: int) -> dict[str, ndarray]:
-        self.best = []
         return self._env.reset(seed)
 
-    def step(self, action: ndarray):  # noqa: ANN201  (StepResult, as the environment's)
+    def step(self, action: ndarray) -> StepResult:
         result = self._env.step(action)
-        self.best.append(max([*self.best[-1:], result.reward]))
+        self.frames.append(self._env.render(self._size))
+        self.scores.append(max([*self.scores[-1:], result.reward]))
         return result
 
     def render(self, size: int) -> ndarray:
         return self._env.render(size)
-
-
-def timed_calls(call: Callable[[], object], synchronize: Callable[[], None], calls: int) -> Iterator[float]:
-    """Seconds of each of ``calls`` calls, the device synchronised before the clock stops."""
-    for _ in range(calls):
-        start = time.perf_counter()
-        call()
-        synchronize()
-        yield time.perf_counter() - start

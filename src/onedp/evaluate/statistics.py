@@ -7,6 +7,7 @@ difficulty of a start, which both policies share, drops out of its interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -44,6 +45,12 @@ class SuccessTable:
     def discordant(self) -> int:
         """Starts that one policy solves and the other does not; they alone carry the success difference."""
         return self.only_candidate + self.only_reference
+
+    @property
+    def exact_p(self) -> float:
+        """Two-sided exact McNemar test: a fair coin over the discordant starts; right however few they are."""
+        tail = sum(math.comb(self.discordant, k) for k in range(min(self.only_candidate, self.only_reference) + 1))
+        return min(1.0, 2 * tail / 2**self.discordant)
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

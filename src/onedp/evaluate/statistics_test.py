@@ -10,6 +10,7 @@ from scipy.stats import binom
 from onedp.errors import OneDPError
 from onedp.evaluate.statistics import (
     NORMAL,
+    SuccessTable,
     align_starts,
     bootstrap_mean,
     paired_mean_difference,
@@ -146,6 +147,14 @@ def test_success_table_counts_the_four_outcomes():
     table = success_table(np.array([1, 1, 0, 0, 1], dtype=bool), np.array([1, 0, 1, 0, 1], dtype=bool))
     assert (table.both, table.only_candidate, table.only_reference, table.neither) == (2, 1, 1, 1)
     assert table.discordant == 2
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_exact_p_is_the_binomial_test_of_the_discordant_starts(only_candidate, only_reference):
+    table = SuccessTable(5, only_candidate, only_reference, 7)
+    n = only_candidate + only_reference
+    expected = scipy.stats.binomtest(only_candidate, n).pvalue if n else 1.0
+    assert table.exact_p == pytest.approx(expected, rel=1e-9)
 
 
 def test_align_starts_brings_both_sides_into_one_order():

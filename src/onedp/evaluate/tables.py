@@ -20,8 +20,8 @@ COLUMNS = {
     "success": "Success",
     "score_difference": "Score − ref.",
     "success_difference": "Success − ref.",
-    "latency": "Latency p50 / p95 [ms]",
-    "speed_up": "Speed-up: ref. / slowest",
+    "latency": "Latency p50/p95 [ms]",
+    "speed_up": "Speed-up ref./slowest",
     "rate": "Chunks [Hz]",
 }
 

@@ -60,7 +60,11 @@ def test_passes_that_a_hook_contradicts_are_shown(comparison):
 
 
 def test_names_are_short_but_never_ambiguous():
-    same = [fake_evaluation("a/student", "ddim:10"), fake_evaluation("b/student", "ddim:10"), fake_evaluation("student")]
+    same = [
+        fake_evaluation("a/student", "ddim:10"),
+        fake_evaluation("b/student", "ddim:10"),
+        fake_evaluation("student"),
+    ]
     names = short_names(Comparison.build([*same[:2], fake_evaluation()], "pusht-keypoints-ddpm@ddim:10"))
     assert names == {
         "a/student@ddim:10": "a/student@ddim:10",

@@ -39,6 +39,15 @@ def plain_log(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
 
 
+def shortened(name: str, characters: int) -> str:
+    """``name`` with its middle left out where it is longer than ``characters``; the sampler at its end stays."""
+    if len(name) <= characters:
+        return name
+    head = max(4, characters - 1 - len(name.split()[-1]) - 1)
+    tail = max(4, characters - 1 - head)
+    return f"{name[:head]}…{name[-tail:]}"
+
+
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Names to the right of the axis at the heights where their lines end, moved apart, with a leader."""
     low, high = axes.get_ylim()
@@ -47,7 +56,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     gap = LINE_PT / axes_height_pt(axes)
     for spot, place, (_, name, colour) in zip(spread(places, gap), places, ends, strict=True):
         axes.plot([1.0, 1.045], [place, spot], color=colour, linewidth=0.8, transform=axes.transAxes, clip_on=False)
-        axes.text(1.06, spot, name, transform=axes.transAxes, va="center", color=colour, fontsize=9)
+        axes.text(1.06, spot, shortened(name, 17), transform=axes.transAxes, va="center", color=colour, fontsize=9)
     axes.set_ylim(low, high)
 
 
@@ -61,7 +70,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
         on_left = place[0] > 0.6
         x = place[0] + (-0.07 if on_left else 0.07)
         axes.plot([place[0], x], [place[1], spot], color=colour, linewidth=0.8, transform=axes.transAxes, zorder=1)
-        axes.text(x + (-0.01 if on_left else 0.01), spot, name, transform=axes.transAxes, va="center", color=colour,
+        axes.text(x + (-0.01 if on_left else 0.01), spot, shortened(name, 22), transform=axes.transAxes, va="center", color=colour,
                   ha="right" if on_left else "left", fontsize=9)  # fmt: skip
 
 

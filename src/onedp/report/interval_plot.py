@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from onedp.report.axes import make_axes, plain_log
+from onedp.report.axes import make_axes, plain_log, shortened
 from onedp.report.svg import BAD, GRID, INK, MUTED, PAPER, figure_style, to_svg
 
 ROW_IN = 0.42
@@ -60,7 +60,7 @@ def interval_plot(
         across = axes.get_yaxis_transform()
         axes.set_ylim(-len(marks) + 0.5, 0.62)
         for row, mark in enumerate(marks):
-            axes.text(0.0, -row + 0.30, mark.name, transform=across, va="center", color=INK)
+            axes.text(0.0, -row + 0.30, shortened(mark.name, 26), transform=across, va="center", color=INK)
             axes.text(1.0, -row + 0.30, mark.text, transform=across, va="center", ha="right", color=INK)
             _draw_mark(axes, -row - 0.12, mark)
         axes.yaxis.set_major_locator(NullLocator())

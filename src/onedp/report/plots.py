@@ -99,7 +99,7 @@ def trade_off_plot(comparison: Comparison) -> str:
         for r in comparison.results:
             error = [[r.score_mean - r.score_ci95[0]], [r.score_ci95[1] - r.score_mean]]
             axes.errorbar(
-                r.latency_ms_p50, r.score_mean, yerr=error, fmt=_marker(comparison, r.label), markersize=7,
+                r.latency_ms_p50, r.score_mean, yerr=error, fmt=marker(comparison, r.label), markersize=7,
                 color=colours[r.label], markeredgecolor=PAPER, elinewidth=1.6,
             )  # fmt: skip
         times = np.array([r.latency_ms_p50 for r in comparison.results])
@@ -140,9 +140,7 @@ def survival_plot(comparison: Comparison) -> str:
         axes.set_xlabel("score x")
         axes.set_ylabel("share of starts with score ≥ x")
         label_ends(axes, ends)
-        quarter = "; ".join(
-            f"{names[r.label]} {np.mean(r.scores >= 0.9):.2f}" for r in comparison.results
-        )
+        quarter = "; ".join(f"{names[r.label]} {np.mean(r.scores >= 0.9):.2f}" for r in comparison.results)
         return to_svg(figure, "survival", f"Share of starts that score at least x. At 0.9: {quarter}.")
 
 
@@ -200,10 +198,10 @@ def curves_plot(curves: Curves, name: str, title: str) -> str:
 
 def _mark(comparison: Comparison, label: str, value: float, ends: tuple[float, float], text: str) -> Mark:
     name = short_names(comparison)[label] + (" (reference)" if label == comparison.reference else "")
-    return Mark(name, value, *ends, text, policy_colours(comparison)[label], _marker(comparison, label))
+    return Mark(name, value, *ends, text, policy_colours(comparison)[label], marker(comparison, label))
 
 
-def _marker(comparison: Comparison, label: str) -> str:
+def marker(comparison: Comparison, label: str) -> str:
     """Diamond for the reference, disc for the judged, square for its weights behind other samplers."""
     return "D" if label == comparison.reference else "o" if label in subjects(comparison) else CONTROL
 
@@ -213,6 +211,10 @@ def _window(comparison: Comparison, marks: Sequence[Mark], also: Sequence[float]
     shown = [mark for mark in marks if mark.marker != CONTROL]
     low = min([*also, *(mark.low for mark in shown)])
     high = max([*also, *(mark.high for mark in shown)])
+    for mark in marks:
+        wider = (min(low, mark.low), max(high, mark.high))
+        if wider[1] - wider[0] <= 1.5 * (high - low):
+            low, high = wider
     room = 0.06 * (high - low)
     return low - room, high + room
 

@@ -12,7 +12,8 @@ from onedp.evaluate.tables import short_names, signed, signed_interval, three_di
 MARGIN = 0.02
 """Loss of mean score that still counts as nothing lost; fixed before any test start was run."""
 FEW_DISCORDANT = 10
-"""Below this many starts that only one of the two solves, the success interval is known to be too narrow."""
+"""Below this many starts that only one of the two solves, the bootstrap interval of success is too narrow."""
+SIGNIFICANCE = 0.05
 
 
 class Outcome(Enum):
@@ -32,7 +33,7 @@ class Verdict:
     score: Outcome
     """Is the loss of score within the margin?"""
     success: Outcome
-    """Is the success rate not lower? NO when its interval is all below 0, YES when all above, OPEN otherwise."""
+    """NO: lower, YES: higher, OPEN: neither is shown."""
     headline: str
     score_text: str
     success_text: str
@@ -59,8 +60,7 @@ def verdicts(comparison: Comparison, margin: float = MARGIN) -> list[Verdict]:
         if pair is None:
             continue
         score = score_outcome(pair, margin)
-        low, high = pair.success_ci95
-        success = Outcome.NO if high < 0 else Outcome.YES if low > 0 else Outcome.OPEN
+        success = success_outcome(pair)
         found.append(
             Verdict(
                 label=label,
@@ -82,18 +82,26 @@ def score_outcome(pair: PairedDifference, margin: float) -> Outcome:
     return Outcome.YES if low >= -margin else Outcome.NO if high < -margin else Outcome.OPEN
 
 
+def success_outcome(pair: PairedDifference) -> Outcome:
+    """NO (lower) or YES (higher) when the interval excludes zero and the exact McNemar test agrees, else OPEN."""
+    low, high = pair.success_ci95
+    if low <= 0 <= high or pair.successes.exact_p >= SIGNIFICANCE:
+        return Outcome.OPEN
+    return Outcome.NO if high < 0 else Outcome.YES
+
+
 def _headline(score: Outcome, success: Outcome, margin: float) -> str:
     first = {
-        Outcome.YES: f"Score kept within {margin:g}",
-        Outcome.NO: f"Score lost: more than {margin:g}",
-        Outcome.OPEN: f"Score: not shown to be within {margin:g}",
+        Outcome.YES: f"Keeps the score within {margin:g}",
+        Outcome.NO: f"Loses more than {margin:g} of score",
+        Outcome.OPEN: f"Not shown to keep the score within {margin:g}",
     }[score]
     second = {
-        Outcome.YES: "success rate higher",
-        Outcome.NO: "success rate lower",
-        Outcome.OPEN: "no difference in success rate resolved",
+        Outcome.YES: "the success rate is higher",
+        Outcome.NO: "the success rate is lower",
+        Outcome.OPEN: "no difference in success rate is shown",
     }[success]
-    joint = ", but " if (score, success) == (Outcome.YES, Outcome.NO) else ", "
+    joint = ", but " if (score, success) == (Outcome.YES, Outcome.NO) else "; "
     return f"{first}{joint}{second}."
 
 
@@ -131,7 +139,7 @@ def _success_text(pair: PairedDifference, outcome: Outcome) -> str:
     meaning = {
         Outcome.YES: "it solves more",
         Outcome.NO: "it solves fewer",
-        Outcome.OPEN: "the interval holds zero, so neither loss nor gain is shown",
+        Outcome.OPEN: "neither loss nor gain is shown",
     }[outcome]
     table = pair.successes
     text = (
@@ -141,7 +149,10 @@ def _success_text(pair: PairedDifference, outcome: Outcome) -> str:
         f"{table.only_candidate:,}, only the reference {table.only_reference:,}, neither {table.neither:,}."
     )
     if table.discordant < FEW_DISCORDANT:
-        text += f" Only {table.discordant} starts tell the two apart, too few for this interval to be trusted."
+        text += (
+            f" Only {table.discordant} starts tell the two apart, too few for the interval to be trusted; the exact "
+            f"McNemar test on them gives p\u00a0=\u00a0{table.exact_p:.2g}."
+        )
     return text
 
 

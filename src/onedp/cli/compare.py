@@ -1,0 +1,61 @@
+"""``onedp compare``: several policies on the same starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from onedp.errors import OneDPError
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Evaluate policies on the same starts and write table, JSON and an HTML report with videos."""
+
+    policies: tyro.conf.Positional[tuple[str, ...]] = ()
+    """POLICY or POLICY@SAMPLER (pusht-keypoints-ddpm@ddim:10), folder or shipped name; or a RESULT.json of evaluate."""
+    out: Path = Path("comparison")
+    """Folder for comparison.json, table.md and report.html."""
+    task: str | None = None
+    """Default: the task the policies were trained on."""
+    reference: str | None = None
+    """Which of the policies the others are compared with, written as above; default: the first."""
+    episodes: int = 100
+    """Starts."""
+    first_seed: int = 100_000
+    """Seed of the first start."""
+    workers: int | None = None
+    """Worker processes; default: one per core. The scores do not depend on it."""
+    device: str = "cpu"
+    """Device of the networks."""
+
+    def run(self) -> None:
+        """Evaluate, print and write."""
+        if len(self.policies) < 2:
+            raise OneDPError(
+                "compare needs at least two policies, for example: onedp compare pusht-keypoints-ddpm@ddim:10 "
+                "pusht-keypoints-onedp-s --episodes 100 --out comparison"
+            )
+        reference = self.reference or self.policies[0]
+        if reference not in self.policies:
+            raise OneDPError(f"The reference '{reference}' is not among the policies {', '.join(self.policies)}.")
+        from onedp.cli.console import make_console
+        from onedp.evaluate.compare import ComparisonRequest, Contestant, compare, write_comparison
+        from onedp.evaluate.tables import terminal_table
+
+        request = ComparisonRequest(
+            contestants=tuple(Contestant.parse(text) for text in self.policies),
+            reference=self.policies.index(reference),
+            task=self.task,
+            episodes=self.episodes,
+            first_seed=self.first_seed,
+            workers=self.workers,
+            device=self.device,
+        )
+        comparison = compare(request)
+        subject = next(r.label for r in reversed(comparison.results) if r.label != comparison.reference)
+        write_comparison(self.out, comparison, request, subject)
+        make_console().print(terminal_table(comparison))
+        print(f"Report: {self.out / 'report.html'}")

@@ -1,0 +1,154 @@
+"""Several policies on the same starts: evaluate, pair, write table, JSON and report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from onedp.errors import OneDPError
+from onedp.evaluate.results import Comparison, EvaluationResult, load_results, save_results
+from onedp.evaluate.rollout import record_episode
+from onedp.evaluate.runner import EvaluationRequest, evaluate
+from onedp.evaluate.tables import markdown_table
+from onedp.files import write_text
+from onedp.policy import load_policy
+from onedp.report.report import write_report
+from onedp.report.video import RecordedEpisode, RolloutClip, choose_starts, make_clip
+from onedp.tasks import get_task
+
+VIDEO_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One column of a comparison: a policy with a sampler, or a result already on disk."""
+
+    policy: str
+    sampler: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Contestant:
+        """``POLICY`` or ``POLICY@SAMPLER``, e.g. ``pusht-keypoints-ddpm@ddim:10``; ``RESULT.json`` of evaluate."""
+        policy, _, sampler = text.partition("@")
+        return cls(policy, sampler or None)
+
+    @property
+    def is_result(self) -> bool:
+        """True for a file written by ``onedp evaluate --json``."""
+        return self.policy.endswith(".json")
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What to compare, on which starts."""
+
+    contestants: tuple[Contestant, ...]
+    reference: int
+    """Position of the reference among the contestants."""
+    task: str | None
+    episodes: int
+    first_seed: int
+    workers: int | None = None
+    device: str = "cpu"
+
+
+def compare(request: ComparisonRequest) -> Comparison:
+    """Evaluate every contestant on the same starts and pair it with the reference; raises ``OneDPError``."""
+    if not 0 <= request.reference < len(request.contestants):
+        raise OneDPError(f"The reference is number {request.reference} of {len(request.contestants)} policies.")
+    results = [_result(request, contestant) for contestant in request.contestants]
+    uneven = len({tuple(result.seeds) for result in results}) > 1
+    return Comparison.build(results, results[request.reference].label, common_only=uneven)
+
+
+def _result(request: ComparisonRequest, contestant: Contestant) -> EvaluationResult:
+    if contestant.is_result:
+        result = load_results(Path(contestant.policy))
+        if not isinstance(result, EvaluationResult):
+            raise OneDPError(f"{contestant.policy} is a comparison; expected the result of one policy (evaluate).")
+        return result
+    return evaluate(
+        EvaluationRequest(
+            policy=contestant.policy,
+            sampler=contestant.sampler,
+            task=request.task,
+            episodes=request.episodes,
+            first_seed=request.first_seed,
+            workers=request.workers,
+            device=request.device,
+        )
+    )
+
+
+def write_comparison(
+    out: Path,
+    comparison: Comparison,
+    request: ComparisonRequest,
+    subject: str,
+    metrics: Path | None = None,
+    title: str | None = None,
+) -> None:
+    """Write ``comparison.json``, ``table.md`` and ``report.html`` under ``out``.
+
+    ``subject``: label of the policy that the report is about; its starts are the ones shown. ``metrics``: the
+    ``metrics.jsonl`` of its distillation, for the diagnostics plots.
+    """
+    save_results(out / "comparison.json", comparison)
+    write_text(out / "table.md", markdown_table(comparison))
+    task = get_task(comparison.task)
+    options: dict[str, Any] = {} if title is None else {"title": title}
+    write_report(
+        out / "report.html",
+        comparison,
+        videos=record_clips(comparison, request, subject),
+        diagnostics=diagnostic_panels(metrics) if metrics is not None else None,
+        control_period_ms=1000.0 / task.spec.rate_hz,
+        **options,
+    )
+
+
+def record_clips(comparison: Comparison, request: ComparisonRequest, subject: str) -> list[RolloutClip]:
+    """Roll-outs side by side on starts chosen by fixed rules; none when a contestant is only a result file."""
+    if any(contestant.is_result for contestant in request.contestants):
+        return []
+    task = get_task(comparison.task)
+    policies = [load_policy(c.policy, c.sampler, request.device) for c in request.contestants]
+    starts = choose_starts(comparison.result(subject), comparison.result(comparison.reference), subject)
+    clips = []
+    for start in tqdm(starts, desc="videos", unit="start", disable=None):
+        episodes = []
+        for policy in policies:
+            recording = record_episode(policy, task, start.seed, request.first_seed, VIDEO_SIZE)
+            name = f"{policy.name} {policy.sampler.label}"
+            episodes.append(
+                RecordedEpisode(name, policy.nfe, recording.frames, recording.scores, recording.success)
+            )
+        clips.append(make_clip(start, episodes))
+    return clips
+
+
+PANELS: dict[str, Sequence[str]] = {
+    "Distance of student and teacher": ("energy_distance", "sliced_wasserstein"),
+    "Spread over noise": ("student_spread", "teacher_spread"),
+    "Gap between tracker and teacher": ("gap_band0", "gap_band1", "gap_band2", "gap_band3"),
+    "Gradient at the action": ("gradient_band0", "gradient_band1", "gradient_band2", "gradient_band3"),
+    "Actions out of range; change since the start": ("out_of_range", "moved"),
+}
+"""Title of a plot to the diagnostics it shows."""
+
+
+def diagnostic_panels(metrics: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Series over steps from a run's ``metrics.jsonl``: title -> name -> (steps, values)."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for title, names in PANELS.items():
+        for name in names:
+            points = [(float(line["step"]), line[f"diagnostics/{name}"]) for line in lines if f"diagnostics/{name}" in line]
+            if points:
+                panels.setdefault(title, {})[name] = ([x for x, _ in points], [y for _, y in points])
+    return panels
