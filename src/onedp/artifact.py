@@ -59,7 +59,9 @@ def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]
     if bad:
         raise ArtifactError(f"The weights {bad[:3]} are not finite; nothing was saved. Lower the learning rate.")
     with replaced_folder(path) as folder:
-        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "weights.safetensors")
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "weights.safetensors"
+        )
         digest = file_digest(folder / "weights.safetensors")
         spec = {
             "format_version": FORMAT_VERSION,

@@ -89,7 +89,11 @@ class TorchPolicy:
             nactions = self.sampler.sample(self.denoiser, cond, torch.from_numpy(noise).to(self.device))
         actions = self.normalizer.unnormalize(self.spec.action.name, nactions.cpu().numpy())
         actions = actions[:, self.spec.n_obs_steps - 1 :]  # (B, Tp - To + 1, Da)
-        return np.clip(actions, np.float32(self.spec.action_low), np.float32(self.spec.action_high))
+        return np.clip(
+            actions,
+            np.asarray(self.spec.action_low, dtype=np.float32),
+            np.asarray(self.spec.action_high, dtype=np.float32),
+        )
 
 
 def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu") -> TorchPolicy:
@@ -147,5 +151,7 @@ def torch_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise OneDPError(f"The device '{name}' cannot be used: {reason}. Use --device cpu or mend the driver.") from error
+        raise OneDPError(
+            f"The device '{name}' cannot be used: {reason}. Use --device cpu or mend the driver."
+        ) from error
     return device

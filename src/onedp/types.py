@@ -151,11 +151,20 @@ def _field_from_json(data: Mapping[str, Any]) -> FieldSpec:
 class Policy(Protocol):
     """Everything that evaluation, export, serving and the robot know of a policy."""
 
-    spec: PolicySpec
-    noise_shape: tuple[int, ...]
-    """Shape of the standard normal noise that one chunk consumes: (draws, Tp, Da)."""
-    nfe: int
-    """Network passes per chunk."""
+    @property
+    def spec(self) -> PolicySpec:
+        """What goes in and what comes out."""
+        ...
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the standard normal noise that one chunk consumes: (draws, Tp, Da)."""
+        ...
+
+    @property
+    def nfe(self) -> int:
+        """Network passes per chunk."""
+        ...
 
     def infer(
         self, obs: Mapping[str, Float32[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]

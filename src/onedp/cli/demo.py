@@ -24,14 +24,14 @@ class Demo:
 
     def run(self) -> None:
         """Distil, evaluate, report."""
-        if (self.out / "student").exists():
+        student = self.out / "student-of-this-demo"
+        if student.exists():
             raise OneDPError(f"{self.out} holds an earlier demo. Remove it or choose another folder with --out.")
         from onedp.cli.console import make_console
         from onedp.cli.distill import Distill
         from onedp.evaluate.compare import ComparisonRequest, Contestant, compare, write_comparison
         from onedp.evaluate.tables import terminal_table
 
-        student = self.out / "student"
         print(f"1/3 distilling {TEACHER} to one network pass, {self.steps} steps")
         Distill(teacher=TEACHER, method="onedp-s", steps=self.steps, out=student).run()
         print(f"2/3 evaluating teacher and students on the same {self.episodes} starts")

@@ -80,7 +80,8 @@ class Train:
             resume_run(self.resume)
             out = self.resume
         else:
-            assert self.data is not None and self.out is not None  # checked above
+            assert self.data is not None
+            assert self.out is not None
             new_run_folder(self.out)
             train_teacher(self.teacher_run(self.data), self.out)
             out = self.out

@@ -1,8 +1,9 @@
 """The denoiser: an encoder, a network and a parameterisation over a noise process.
 
 All four parameterisations are one line, ``x0 = c_skip(t) x + c_out(t) F(c_in(t) x, t)``, so no caller ever asks which
-family it holds. Training minimises the squared error of the raw output F against its target ``(x0 - c_skip x) / c_out``:
-for ``eps`` and ``v`` that is the usual loss, for ``edm`` it is their weighting lambda(sigma) (arXiv 2206.00364, eq. 8).
+family it holds. Training minimises the squared error of the raw output F against its target
+``(x0 - c_skip x) / c_out``: for ``eps`` and ``v`` that is the usual loss, for ``edm`` it is their weighting
+lambda(sigma) (arXiv 2206.00364, eq. 8).
 """
 
 from __future__ import annotations
@@ -75,9 +76,7 @@ class Denoiser(nn.Module):
         c_skip, c_out, c_in = (expand_like(part, x_t) for part in parts)
         return c_skip, c_out, c_in
 
-    def raw(
-        self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]
-    ) -> Float[Tensor, "b tp da"]:
+    def raw(self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]) -> Float[Tensor, "b tp da"]:
         """The network's own output F, whose target is ``raw_target``."""
         _, _, c_in = self.coefficients(x_t, t)
         return self.backbone(c_in * x_t, self.schedule.network_time(t), cond)
@@ -87,22 +86,16 @@ class Denoiser(nn.Module):
         c_skip, c_out, _ = self.coefficients(x_t, t)
         return (x0 - c_skip * x_t) / c_out
 
-    def x0(
-        self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]
-    ) -> Float[Tensor, "b tp da"]:
+    def x0(self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]) -> Float[Tensor, "b tp da"]:
         """Estimate of the clean chunk."""
         c_skip, c_out, _ = self.coefficients(x_t, t)
         return c_skip * x_t + c_out * self.raw(x_t, t, cond)
 
-    def eps(
-        self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]
-    ) -> Float[Tensor, "b tp da"]:
+    def eps(self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]) -> Float[Tensor, "b tp da"]:
         """Estimate of the noise: ``(x_t - alpha x0) / sigma``."""
         return x0_to_eps(self.schedule, self.x0(x_t, t, cond), x_t, t)
 
-    def score(
-        self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]
-    ) -> Float[Tensor, "b tp da"]:
+    def score(self, x_t: Float[Tensor, "b tp da"], t: Tensor, cond: Float[Tensor, "b c"]) -> Float[Tensor, "b tp da"]:
         """Estimate of the score of the noised density: ``-eps / sigma``."""
         return -self.eps(x_t, t, cond) / expand_like(self.schedule.sigma(t), x_t)
 

@@ -279,6 +279,7 @@ def parse_sampler(text: str, schedule: CosineDdpm | Edm) -> Ddim | Heun | OneSte
         if kind == "one-step":
             default = 65.0 if isinstance(schedule, CosineDdpm) else 2.5
             return OneStep(level=float(number) if number else default)
-        return SAMPLERS[kind](steps=int(number)) if number else SAMPLERS[kind]()
+        steps = {"steps": int(number)} if number else {}
+        return sampler_from_json({"kind": kind, **steps})
     except ValueError as error:
         raise OneDPError(f"The sampler '{text}' has no valid number after the colon: '{number}'.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -44,7 +45,7 @@ def test_heun_converges_with_second_order():
     schedule, noise = Edm(), draw(4, 1)
     exact = exact_ode(schedule, noise, torch.tensor([80.0]))
     errors = [(sample(Heun(n, clip=None), schedule, noise) - exact).abs().max().item() for n in (20, 40, 80)]
-    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    orders = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert min(orders) > 1.7, (errors, orders)
 
 
@@ -52,7 +53,7 @@ def test_ddim_converges_with_first_order():
     schedule, noise = CosineDdpm(1600), draw(4, 1)
     exact = exact_ode(schedule, noise, torch.tensor([1599]))
     errors = [(sample(Ddim(n, clip=None), schedule, noise) - exact).abs().max().item() for n in (50, 100, 200)]
-    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    orders = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert min(orders) > 0.8, (errors, orders)
 
 
@@ -105,7 +106,14 @@ def test_declared_passes_and_draws_are_the_real_ones(sampler, schedule):
 
 
 def test_passes_of_the_named_samplers():
-    assert [Ddpm(100).nfe, Ddim(10).nfe, Heun(18).nfe, Heun(10).nfe, Heun(1).nfe, OneStep().nfe] == [100, 10, 35, 19, 1, 1]
+    assert [Ddpm(100).nfe, Ddim(10).nfe, Heun(18).nfe, Heun(10).nfe, Heun(1).nfe, OneStep().nfe] == [
+        100,
+        10,
+        35,
+        19,
+        1,
+        1,
+    ]
 
 
 def test_one_step_without_noise_ignores_its_input():

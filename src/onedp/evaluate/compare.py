@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from onedp.errors import OneDPError
 from onedp.evaluate.results import Comparison, EvaluationResult, load_results, save_results
 from onedp.evaluate.rollout import record_episode
 from onedp.evaluate.runner import EvaluationRequest, evaluate
-from onedp.evaluate.tables import markdown_table
+from onedp.evaluate.tables import markdown_table, short_names
 from onedp.files import write_text
-from onedp.policy import load_policy
+from onedp.policy import TorchPolicy, load_policy
 from onedp.report.report import write_report
 from onedp.report.video import RecordedEpisode, RolloutClip, choose_starts, make_clip
 from onedp.tasks import get_task
@@ -107,29 +107,48 @@ def write_comparison(
         comparison,
         videos=record_clips(comparison, request, subject),
         diagnostics=diagnostic_panels(metrics) if metrics is not None else None,
+        provenance=_provenance(request),
         control_period_ms=1000.0 / task.spec.rate_hz,
         **options,
     )
+
+
+def _provenance(request: ComparisonRequest) -> dict[str, Any]:
+    """What each policy says of its own making, without the long lists."""
+    facts: dict[str, Any] = {}
+    for contestant in request.contestants:
+        if not contestant.is_result:
+            policy = load_policy(contestant.policy, contestant.sampler, request.device)
+            keep = ("command", "training_seconds", "data_episodes", "data_steps", "data_digest", "teacher")
+            facts[policy.name] = {key: policy.provenance[key] for key in keep if key in policy.provenance}
+    return facts
 
 
 def record_clips(comparison: Comparison, request: ComparisonRequest, subject: str) -> list[RolloutClip]:
     """Roll-outs side by side on starts chosen by fixed rules; none when a contestant is only a result file."""
     if any(contestant.is_result for contestant in request.contestants):
         return []
-    task = get_task(comparison.task)
+    names = short_names(comparison)
     policies = [load_policy(c.policy, c.sampler, request.device) for c in request.contestants]
-    starts = choose_starts(comparison.result(subject), comparison.result(comparison.reference), subject)
-    clips = []
-    for start in tqdm(starts, desc="videos", unit="start", disable=None):
-        episodes = []
-        for policy in policies:
-            recording = record_episode(policy, task, start.seed, request.first_seed, VIDEO_SIZE)
-            name = f"{policy.name} {policy.sampler.label}"
-            episodes.append(
-                RecordedEpisode(name, policy.nfe, recording.frames, recording.scores, recording.success)
-            )
-        clips.append(make_clip(start, episodes))
-    return clips
+    starts = choose_starts(comparison.result(subject), comparison.result(comparison.reference), names[subject])
+    return [
+        make_clip(start, [_recorded(policy, comparison, start.seed, names) for policy in policies])
+        for start in tqdm(starts, desc="videos", unit="start", disable=None)
+    ]
+
+
+def _recorded(policy: TorchPolicy, comparison: Comparison, seed: int, names: Mapping[str, str]) -> RecordedEpisode:
+    """The evaluation's episode again, with pictures; a video may not contradict the numbers."""
+    label = f"{policy.name}@{policy.sampler.label}"
+    result = comparison.result(label)
+    recording = record_episode(policy, get_task(comparison.task), seed, result.first_seed, VIDEO_SIZE)
+    row = next(row for row in result.per_episode if row.seed == seed)
+    if (max(recording.scores), recording.success) != (row.score, row.success):
+        raise OneDPError(
+            f"The roll-out of {label} on seed {seed} could not be repeated for the video: its score was {row.score}, "
+            f"now it is {max(recording.scores)}. Please report this with your hardware and versions."
+        )
+    return RecordedEpisode(names[label], policy.nfe, recording.frames, recording.scores, recording.success)
 
 
 PANELS: dict[str, Sequence[str]] = {
@@ -148,7 +167,8 @@ def diagnostic_panels(metrics: Path) -> dict[str, dict[str, tuple[list[float], l
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for title, names in PANELS.items():
         for name in names:
-            points = [(float(line["step"]), line[f"diagnostics/{name}"]) for line in lines if f"diagnostics/{name}" in line]
+            key = f"diagnostics/{name}"
+            points = [(float(line["step"]), float(line[key])) for line in lines if key in line]
             if points:
                 panels.setdefault(title, {})[name] = ([x for x, _ in points], [y for _, y in points])
     return panels

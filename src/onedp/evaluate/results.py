@@ -285,7 +285,7 @@ def load_results(path: Path) -> EvaluationResult | Comparison:
     except FileNotFoundError as error:
         raise OneDPError(f"{path} does not exist. It is written by: onedp evaluate POLICY --json {path}") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise OneDPError(f"{path} is not a results file: {error}. Expected JSON of onedp evaluate or compare.") from error
+        raise OneDPError(f"{path} is no results file: {error}. Expected JSON of onedp evaluate or compare.") from error
     kind = data.get("format") if isinstance(data, dict) else None
     if kind == EVALUATION_FORMAT:
         return EvaluationResult.from_json(data, str(path))

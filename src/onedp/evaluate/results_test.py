@@ -164,7 +164,7 @@ def test_reading_what_is_no_results_file(tmp_path):
     with pytest.raises(OneDPError, match=r"does not exist\. It is written by: onedp evaluate"):
         load_results(tmp_path / "none.json")
     (tmp_path / "torn.json").write_text('{"format": ')
-    with pytest.raises(OneDPError, match="is not a results file"):
+    with pytest.raises(OneDPError, match="is no results file"):
         load_results(tmp_path / "torn.json")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(OneDPError, match="has the format None"):

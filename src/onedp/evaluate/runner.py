@@ -7,6 +7,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -48,8 +49,8 @@ class EvaluationRequest:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise OneDPError(f"episodes must be at least 1, it is {self.episodes}.")
+        if self.episodes < 2:
+            raise OneDPError(f"episodes must be at least 2, or there is no interval; it is {self.episodes}.")
         if self.first_seed < 0:
             raise OneDPError(f"first-seed must not be negative, it is {self.first_seed}.")
 
@@ -175,7 +176,8 @@ def count_passes(policy: TorchPolicy) -> int:
 
     hook = policy.denoiser.backbone.register_forward_hook(count)
     try:
-        policy.infer(policy.spec.fake_observation(1, np.random.default_rng(0)), episode_noise(0, 0, policy.noise_shape)[None])
+        obs = policy.spec.fake_observation(1, np.random.default_rng(0))
+        policy.infer(obs, episode_noise(0, 0, policy.noise_shape)[None])
     finally:
         hook.remove()
     return passes
@@ -207,4 +209,4 @@ def _cpu_name() -> str:
 
 def command_line() -> str:
     """The command of this process, without the folder it was started from."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

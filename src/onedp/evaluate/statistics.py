@@ -88,7 +88,7 @@ def bootstrap_mean(
         raise OneDPError(f"A bootstrap interval needs finite values; number {_first_bad(values)} is not.")
     mean = float(values.mean())
     deviations = values - mean
-    if np.ptp(values) == 0.0:
+    if np.ptp(values) == 0.0 or (deviations**2).sum() ** 1.5 == 0.0:  # equal, or closer than a float can square
         return Estimate(mean, mean, mean)
 
     means = _resampled_means(deviations, rng, resamples)  # of deviations: the bias then compares with exactly 0

@@ -59,7 +59,7 @@ def network_from_json(data: dict[str, Any]) -> NetworkConfig:
     kind = data.get("kind", "")
     if kind not in NETWORKS:
         raise ArtifactError(unknown_choice("network", kind, NETWORKS))
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
     try:
         return NETWORKS[kind](**values)
     except TypeError as error:

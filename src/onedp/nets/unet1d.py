@@ -6,7 +6,10 @@ one to one.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +55,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = ConvBlock(in_channels, out_channels, kernel_size, n_groups)
         self.cond_encoder = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * out_channels))
         self.conv2 = ConvBlock(out_channels, out_channels, kernel_size, n_groups)
-        self.residual_conv = (
-            nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        )
+        self.residual_conv = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         scale, bias = self.cond_encoder(cond).unsqueeze(-1).chunk(2, dim=1)  # each (B, C_out, 1)
@@ -83,7 +84,7 @@ class Unet1d(nn.Module):
         )
         block_args = (step_embed_dim + cond_dim, kernel_size, n_groups)
         widths = (action_dim, *channels)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         last = len(pairs) - 1
         self.down_modules = nn.ModuleList(
             nn.ModuleList(
@@ -95,9 +96,7 @@ class Unet1d(nn.Module):
             )
             for i, (c_in, c_out) in enumerate(pairs)
         )
-        self.mid_modules = nn.ModuleList(
-            ResidualBlock(channels[-1], channels[-1], *block_args) for _ in range(2)
-        )
+        self.mid_modules = nn.ModuleList(ResidualBlock(channels[-1], channels[-1], *block_args) for _ in range(2))
         self.up_modules = nn.ModuleList(
             nn.ModuleList(
                 [
@@ -116,13 +115,13 @@ class Unet1d(nn.Module):
         cond = torch.cat([self.diffusion_step_encoder(t), cond], dim=-1)
         x = chunk.transpose(1, 2)  # (B, Da, Tp)
         skips = []
-        for block1, block2, downsample in self.down_modules:
-            x = block2(block1(x, cond), cond)
+        for level in cast(Iterable[nn.ModuleList], self.down_modules):
+            x = level[1](level[0](x, cond), cond)
             skips.append(x)
-            x = downsample(x)
+            x = level[2](x)  # halves the length, but for the last level
         for block in self.mid_modules:
             x = block(x, cond)
-        for block1, block2, upsample in self.up_modules:
-            x = block2(block1(torch.cat([x, skips.pop()], dim=1), cond), cond)
-            x = upsample(x)
+        for level in cast(Iterable[nn.ModuleList], self.up_modules):
+            x = level[1](level[0](torch.cat([x, skips.pop()], dim=1), cond), cond)
+            x = level[2](x)  # doubles the length
         return self.final_conv(x).transpose(1, 2)  # (B, Tp, Da)

@@ -70,8 +70,9 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
         on_left = place[0] > 0.6
         x = place[0] + (-0.07 if on_left else 0.07)
         axes.plot([place[0], x], [place[1], spot], color=colour, linewidth=0.8, transform=axes.transAxes, zorder=1)
-        axes.text(x + (-0.01 if on_left else 0.01), spot, shortened(name, 22), transform=axes.transAxes, va="center", color=colour,
-                  ha="right" if on_left else "left", fontsize=9)  # fmt: skip
+        x, side = (x - 0.01, "right") if on_left else (x + 0.01, "left")
+        text = shortened(name, 22)
+        axes.text(x, spot, text, transform=axes.transAxes, va="center", ha=side, color=colour, fontsize=9)
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:

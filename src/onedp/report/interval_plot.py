@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
@@ -76,7 +77,7 @@ def _draw_mark(axes: Axes, y: float, mark: Mark) -> None:
     to_axes = axes.transData + axes.transAxes.inverted()
     low, value, high = (float(to_axes.transform((x, 0.0))[0]) for x in (mark.low, mark.value, mark.high))
     ends = (min(max(low, 0.0), 0.95), max(min(high, 1.0), 0.05))
-    style = {"color": mark.colour, "transform": axes.get_yaxis_transform(), "clip_on": False}
+    style: dict[str, Any] = {"color": mark.colour, "transform": axes.get_yaxis_transform(), "clip_on": False}
     axes.plot(ends, [y, y], linewidth=2.2, **style)
     if low < 0.0:
         axes.plot([0.012], [y], "<", markersize=7, **style)
@@ -86,7 +87,12 @@ def _draw_mark(axes: Axes, y: float, mark: Mark) -> None:
         axes.plot([value], [y], mark.marker, markersize=7.5, markeredgecolor=PAPER, **style)
 
 
+def padded(low: float, high: float) -> tuple[float, float]:
+    """Limits with some room on both sides, and of some width even around a single value."""
+    room = 0.05 * (high - low) or 0.01
+    return low - room, high + room
+
+
 def _limits(marks: Sequence[Mark]) -> tuple[float, float]:
     low, high = min(mark.low for mark in marks), max(mark.high for mark in marks)
-    room = 0.04 * (high - low) or 0.01
-    return low - room, high + room
+    return padded(low, high)

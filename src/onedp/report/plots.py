@@ -12,11 +12,11 @@ from onedp.evaluate.results import Comparison
 from onedp.evaluate.statistics import align_starts
 from onedp.evaluate.tables import interval, short_names, signed, signed_interval, three_digits
 from onedp.report.axes import label_ends, label_points, make_axes, plain_log
-from onedp.report.interval_plot import Mark, interval_plot
+from onedp.report.interval_plot import Mark, interval_plot, padded
 from onedp.report.svg import INK, MUTED, PAPER, figure_style, series_colour, to_svg
 from onedp.report.verdict import subjects
 
-Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Curves = Mapping[str, tuple[Sequence[int | float], Sequence[int | float]]]
 """Series name to (steps, values)."""
 CONTROL = "s"
 
@@ -60,7 +60,7 @@ def score_difference_plot(comparison: Comparison, margin: float) -> str:
     ]  # fmt: skip
     return interval_plot(
         marks, "score-difference", "Paired difference of the score to the reference", "score minus reference",
-        zero=True, margin=margin, window=_window(comparison, marks, (-2 * margin, margin)),
+        zero=True, margin=margin, window=_window(comparison, marks, (-2 * margin, margin), reach=1.25),
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def success_difference_plot(comparison: Comparison) -> str:
     ]  # fmt: skip
     return interval_plot(
         marks, "success-difference", "Paired difference of the success rate to the reference",
-        "success rate minus reference", zero=True, window=_window(comparison, marks, (0.0,)),
+        "success rate minus reference", zero=True, window=_window(comparison, marks, (0.0,), reach=1.25),
     )  # fmt: skip
 
 
@@ -206,17 +206,22 @@ def marker(comparison: Comparison, label: str) -> str:
     return "D" if label == comparison.reference else "o" if label in subjects(comparison) else CONTROL
 
 
-def _window(comparison: Comparison, marks: Sequence[Mark], also: Sequence[float] = ()) -> tuple[float, float]:
-    """Axis limits that show reference and judged policies and ``also``; controls far off are drawn as arrows."""
+def _window(
+    comparison: Comparison, marks: Sequence[Mark], also: Sequence[float] = (), reach: float = 2.0
+) -> tuple[float, float]:
+    """Axis limits that show reference and judged policies and ``also``.
+
+    A control is shown whole when that widens the axis to at most ``reach`` times, else it ends in an arrow.
+    """
     shown = [mark for mark in marks if mark.marker != CONTROL]
     low = min([*also, *(mark.low for mark in shown)])
     high = max([*also, *(mark.high for mark in shown)])
+    widest = reach * (high - low)
     for mark in marks:
         wider = (min(low, mark.low), max(high, mark.high))
-        if wider[1] - wider[0] <= 1.5 * (high - low):
+        if wider[1] - wider[0] <= widest:
             low, high = wider
-    room = 0.06 * (high - low)
-    return low - room, high + room
+    return padded(low, high)
 
 
 def _shares(differences: ndarray) -> str:

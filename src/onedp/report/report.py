@@ -105,8 +105,8 @@ def _lede(comparison: Comparison) -> str:
     reference = comparison.result(comparison.reference)
     return (
         f"{count} {'policy' if count == 1 else 'policies'} (weights and sampler) on {'the same ' if same else ''}"
-        f"{_starts(reference) if same else 'different numbers of starts'} of {comparison.task}. Each is compared, start "
-        f"by start, with {short_names(comparison)[comparison.reference]}."
+        f"{_starts(reference) if same else 'different numbers of starts'} of {comparison.task}. Each is compared, "
+        f"start by start, with {short_names(comparison)[comparison.reference]}."
     )
 
 

@@ -71,7 +71,8 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'id="', f'id="{name}-', text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
-    text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)  # as older versions write it
+    text = re.sub(r" ?font-family: [^;\"]*;", "", text)
     for colour, variable in {**_NAMES, **{series_colour(i): f"series-{i}" for i in range(SERIES)}}.items():
         text = text.replace(colour, f"var(--{variable})")
     head = re.search(r"<svg[^>]*>", text)

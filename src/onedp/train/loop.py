@@ -162,7 +162,7 @@ def _generator(seed: int, step: int, rank: int, device: torch.device, position: 
 def _require_finite(loss: Tensor, name: str, step: int) -> None:
     if not torch.isfinite(loss):
         raise TrainingError(
-            f"The loss '{name}' is {float(loss)} at step {step}: training has diverged and was stopped. The newest "
+            f"The loss '{name}' is {loss.item()} at step {step}: training has diverged and was stopped. The newest "
             "checkpoint is from before. Lower the learning rate of its optimizer, or set clip_norm; if it happens in "
             "the first steps, look at the data with: onedp inspect PATH"
         )

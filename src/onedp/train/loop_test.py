@@ -18,7 +18,7 @@ from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig, Optimi
 from onedp.methods.denoising import Denoising
 from onedp.methods.onedp import OneDp
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import MlpConfig, UnetConfig
+from onedp.nets.config import MlpConfig, NetworkConfig, UnetConfig
 from onedp.train.config import LoopConfig
 from onedp.train.loop import learning_rate, make_accelerator, run_training
 from onedp.train.windows import batch_indices, window_tensors
@@ -34,12 +34,18 @@ SPEC = PolicySpec(
     n_obs_steps=2,
     n_action_steps=2,
 )
-NETWORKS = {"mlp": MlpConfig(width=16, blocks=1), "unet": UnetConfig(channels=(8, 16), step_embed_dim=8, n_groups=4)}
+NETWORKS: dict[str, NetworkConfig] = {
+    "mlp": MlpConfig(width=16, blocks=1),
+    "unet": UnetConfig(channels=(8, 16), step_embed_dim=8, n_groups=4),
+}
 
 
 def small_data():
     rng = np.random.default_rng(0)
-    arrays = {"where": rng.normal(size=(60, 3)).astype(np.float32), "action": rng.uniform(-1, 1, (60, 2)).astype(np.float32)}
+    arrays = {
+        "where": rng.normal(size=(60, 3)).astype(np.float32),
+        "action": rng.uniform(-1, 1, (60, 2)).astype(np.float32),
+    }
     episodes = Episodes(arrays, np.array([20, 40, 60]), "test")
     return window_tensors(episodes, SPEC, fit_normalizer(arrays, SPEC))
 
@@ -136,7 +142,9 @@ def test_learning_rate_warms_up_and_decays():
 
 def test_learning_actually_lowers_the_heldout_loss(tmp_path):
     loop = LoopConfig(steps=60, batch_size=32, log_every=10, diagnose_every=1, checkpoint_every=60, cpu=True)
-    train(tmp_path, method_of("denoising", steps=60), loop=loop)
+    torch.manual_seed(0)
+    config = DenoisingConfig(optimizer=OptimizerConfig(lr=1e-2), ema=EmaConfig(max_decay=0.9))
+    train(tmp_path, Denoising(config, build_denoiser(NETWORKS["mlp"], SPEC, CosineDdpm(), "eps"), 60), loop=loop)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["diagnostics/heldout_loss"] for line in lines if "diagnostics/heldout_loss" in line]
     assert losses[-1] < 0.9 * losses[0]

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -34,7 +35,9 @@ MOVED_ENOUGH = 1e-3
 """Root-mean-square change of the student's normalised actions below which distillation did next to nothing."""
 
 
-def train_teacher(run: TeacherRun, out: Path, resume: bool = False, stop_after: int | None = None) -> TorchPolicy | None:
+def train_teacher(
+    run: TeacherRun, out: Path, resume: bool = False, stop_after: int | None = None
+) -> TorchPolicy | None:
     """Train a teacher and save it at ``out/policy``; None when stopped early by ``stop_after``."""
     task = get_task(run.task)
     accelerator = make_accelerator(run.loop, out)
@@ -60,7 +63,9 @@ def train_teacher(run: TeacherRun, out: Path, resume: bool = False, stop_after: 
     return _run(method, data, run, run.loop, out, policy, accelerator, resume, stop_after)
 
 
-def distill_student(run: StudentRun, out: Path, resume: bool = False, stop_after: int | None = None) -> TorchPolicy | None:
+def distill_student(
+    run: StudentRun, out: Path, resume: bool = False, stop_after: int | None = None
+) -> TorchPolicy | None:
     """Distil a student and save it at ``out/policy``; None when stopped early. Only observations are used."""
     accelerator = make_accelerator(run.loop, out)
     teacher = load_policy(run.teacher, device=str(accelerator.device))
@@ -70,7 +75,9 @@ def distill_student(run: StudentRun, out: Path, resume: bool = False, stop_after
     episodes = load_observations(run.data, task)
     data = window_tensors(episodes, teacher.spec, teacher.normalizer)
     torch.manual_seed(run.loop.seed)
-    sampler = (teacher if run.method.regression_sampler is None else teacher.with_sampler(run.method.regression_sampler)).sampler
+    sampler = (
+        teacher if run.method.regression_sampler is None else teacher.with_sampler(run.method.regression_sampler)
+    ).sampler
     method = OneDp(run.method, teacher.denoiser, sampler, run.loop.steps)
     policy = dataclasses.replace(
         teacher,
@@ -159,7 +166,9 @@ def resume_run(out: Path) -> TorchPolicy | None:
         kinds: dict[str, Any] = {"TeacherRun": TeacherRun, "StudentRun": StudentRun}
         run = dacite.from_dict(kinds[saved["kind"]], saved["run"], dacite.Config(cast=[tuple, Path], strict=True))
     except (OSError, ValueError, KeyError, dacite.DaciteError) as error:
-        raise OneDPError(f"{out} holds no run to resume: run.json cannot be read ({error}). Start with --out.") from error
+        raise OneDPError(
+            f"{out} holds no run to resume: run.json cannot be read ({error}). Start with --out."
+        ) from error
     resume = (out / "checkpoint" / "state.json").exists()  # killed before the first checkpoint: start over
     if isinstance(run, TeacherRun):
         return train_teacher(run, out, resume=resume)
@@ -169,7 +178,7 @@ def resume_run(out: Path) -> TorchPolicy | None:
 def environment() -> dict[str, Any]:
     """Versions, hardware and the command, for provenance."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": {
             "onedp": importlib.metadata.version("onedp"),
             "torch": torch.__version__,
@@ -196,4 +205,3 @@ def _last_diagnostics(path: Path) -> dict[str, float]:
         if numbers:
             return numbers
     return {}
-

@@ -74,8 +74,10 @@ class TrainState:
             "run": dict(run),
         }
         with replaced_folder(folder) as temporary:
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-                      temporary / "state.safetensors")
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+                temporary / "state.safetensors",
+            )
             write_json(temporary / "state.json", numbers)
 
     def load(self, folder: Path, run: Mapping[str, Any]) -> None:
@@ -84,7 +86,9 @@ class TrainState:
             numbers = json.loads((folder / "state.json").read_text())
             tensors = load_file(folder / "state.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
-            raise TrainingError(f"The checkpoint {folder} cannot be read: {error}. Start again without --resume.") from error
+            raise TrainingError(
+                f"The checkpoint {folder} cannot be read: {error}. Start again without --resume."
+            ) from error
         saved = numbers.get("run", {})
         differing = sorted(key for key in {*saved, *run} if saved.get(key) != run.get(key))
         if differing:

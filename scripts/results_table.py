@@ -1,0 +1,73 @@
+"""Make ``results/README.md`` from the JSON files under ``results/``: one row each, with the command that made it.
+
+python scripts/results_table.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results
+from onedp.files import write_text
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+REFERENCES = {"pusht-keypoints-ddpm": "ddim:10", "pusht-keypoints-edm": "heun:10", "pusht-state-ddpm": "ddim:10"}
+"""Teacher to the sampler every comparison with it is made with; named before any number was seen."""
+
+
+def reference_of(result: EvaluationResult, results: dict[str, EvaluationResult]) -> EvaluationResult | None:
+    """The teacher's reference row: a student's is the EDM one when its name says so."""
+    teacher = "pusht-keypoints-edm" if "edm" in result.policy else f"{result.task}-ddpm"
+    return results.get(f"{teacher}@{REFERENCES.get(teacher, '')}")
+
+
+def row(result: EvaluationResult, reference: EvaluationResult | None) -> str:
+    """One line of the table."""
+    cells = [
+        result.policy,
+        result.sampler,
+        str(result.nfe),
+        f"{result.episodes:,}",
+        f"{result.score_mean:.3f} [{result.score_ci95[0]:.3f}, {result.score_ci95[1]:.3f}]",
+        f"{result.success_rate:.3f} [{result.success_ci95[0]:.3f}, {result.success_ci95[1]:.3f}]",
+    ]
+    if reference is None or reference.label == result.label:
+        cells += ["reference" if reference else "", ""]
+    else:
+        pair = PairedDifference.of(result, reference, common_only=True)
+        for value, (low, high) in (
+            (pair.score_difference, pair.score_ci95),
+            (pair.success_difference, pair.success_ci95),
+        ):
+            cells.append(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]")
+    cells.append(f"{result.latency_ms_p50:.2f} / {result.latency_ms_p95:.2f}")
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Write one table a task, and the commands."""
+    text = [
+        "# Measured results\n\nMade by `scripts/results_table.py` from the JSON files beside it. Score: best reward of "
+        "an episode, averaged; success: coverage > 0.95. Intervals are 95 % (BCa bootstrap, Wilson); differences are "
+        "paired by start against the reference of the same teacher. Latency: one chunk, batch 1, one thread.\n"
+    ]
+    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+        loaded = [load_results(path) for path in sorted(folder.glob("*.json"))]
+        rows = [result for result in loaded if isinstance(result, EvaluationResult)]
+        results = {result.label: result for result in rows}
+        if not rows:
+            continue
+        text.append(
+            f"\n## {folder.name}\n\nHardware: {rows[0].hardware['cpu']}, {rows[0].hardware['cores']} cores.\n\n"
+        )
+        text.append(
+            "| policy | sampler | passes | starts | score | success | score - reference | success - reference "
+            "| latency p50 / p95 [ms] |\n|---|---|---|---|---|---|---|---|---|\n"
+        )
+        text += [row(result, reference_of(result, results)) + "\n" for result in rows]
+        text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows))
+    write_text(RESULTS / "README.md", "".join(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Evaluation on a toy environment and on Push-T: seeds, groups, workers, counting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from onedp.diffusion.samplers import OneStep
+from onedp.errors import OneDPError
+from onedp.evaluate.rollout import GROUP_SIZE, groups_of, record_episode, run_group
+from onedp.evaluate.runner import EvaluationRequest, count_passes, evaluate, latency_ms
+from onedp.nets.config import MlpConfig
+from onedp.policy import save_policy
+from onedp.policy_test import make_policy
+from onedp.tasks import PUSHT_KEYPOINTS, StepResult, Task
+from onedp.types import FieldSpec, PolicySpec
+
+SPEC = PolicySpec(
+    observations=(FieldSpec("x", (1,), "m"),),
+    action=FieldSpec("action", (1,), "m"),
+    action_low=(-9.0,),
+    action_high=(9.0,),
+    rate_hz=10.0,
+    horizon=4,
+    n_obs_steps=2,
+    n_action_steps=2,
+)
+
+
+class Counter:
+    """Starts at the seed; reward is the sum of actions; ends after ``seed % 7 + 3`` steps."""
+
+    def reset(self, seed):
+        self.seed, self.t, self.total = seed, 0, 0.0
+        return {"x": np.array([seed], dtype=np.float32)}
+
+    def step(self, action):
+        self.t += 1
+        self.total += float(action[0])
+        done = self.t >= self.seed % 7 + 3
+        return StepResult({"x": np.array([self.t], dtype=np.float32)}, self.total, done, done)
+
+    def render(self, size):
+        return np.full((size, size, 3), self.t, dtype=np.uint8)
+
+
+TASK = Task(
+    name="counter",
+    spec=SPEC,
+    make_env=Counter,
+    features=lambda arrays: dict(arrays),
+    raw_arrays=("x",),
+    max_steps=8,
+    demonstrations="none",
+)
+
+
+class Scripted:
+    """Answers with what it saw, so a test can follow every number."""
+
+    spec = SPEC
+    nfe = 1
+    noise_shape = (1, 4, 1)
+
+    def __init__(self):
+        self.calls = []
+
+    def infer(self, obs, noise):
+        self.calls.append((obs["x"].copy(), noise.copy()))
+        return np.broadcast_to(noise[:, 0, :3], (len(noise), 3, 1)).astype(np.float32)
+
+
+def test_observations_repeat_the_first_step_and_then_slide():
+    policy = Scripted()
+    run_group(policy, TASK, [Counter()], [4])
+    windows = [obs[0, :, 0].tolist() for obs, _ in policy.calls]
+    assert windows == [[4, 4], [1, 2], [3, 4], [5, 6]]
+
+
+def test_batch_is_always_of_one_size_and_noise_is_the_episodes_own():
+    policy = Scripted()
+    run_group(policy, TASK, [Counter(), Counter()], [3, 10])
+    assert {len(obs) for obs, _ in policy.calls} == {GROUP_SIZE}
+    alone = Scripted()
+    run_group(alone, TASK, [Counter()], [10])
+    np.testing.assert_array_equal(policy.calls[1][1][1], alone.calls[1][1][0])
+
+
+def test_score_is_the_best_reward_and_episodes_end_by_goal_or_limit():
+    policy = Scripted()
+    rows = run_group(policy, TASK, [Counter(), Counter()], [0, 6])
+    assert [row.steps for row in rows] == [3, 8]  # goal after 3; 9 would be needed, the limit is 8
+    assert [row.success for row in rows] == [True, False]
+    actions = np.concatenate([noise[0, 0, :2, 0] for _, noise in policy.calls])[:3]
+    assert rows[0].score == pytest.approx(max(0.0, *np.cumsum(actions)), rel=1e-5)
+
+
+def test_an_episode_gives_the_same_numbers_alone_in_its_row_as_in_its_group():
+    seeds = list(range(100, 110))
+    together = run_group(Scripted(), TASK, [Counter() for _ in seeds], seeds)
+    alone = run_group(Scripted(), TASK, [Counter()], [107], first_row=7)
+    assert alone[0] == together[7]
+
+
+def test_groups_cover_every_seed_once():
+    groups = groups_of(100, 60)
+    assert [len(group) for group in groups] == [25, 25, 10]
+    assert [seed for group in groups for seed in group] == list(range(100, 160))
+
+
+def test_recording_has_a_picture_a_step():
+    recording = record_episode(Scripted(), TASK, seed=2, first_seed=0, size=8)
+    assert len(recording.frames) == len(recording.scores) == 5
+    assert [frame[0, 0, 0] for frame in recording.frames] == [1, 2, 3, 4, 5]
+    assert recording.success
+
+
+@pytest.fixture(scope="module")
+def pusht_policy(tmp_path_factory):
+    """An untrained one-step policy for Push-T: bad, but it moves things."""
+    pytest.importorskip("gym_pusht")
+    import torch
+
+    from onedp.data.normalize import fit_normalizer
+    from onedp.diffusion.schedule import CosineDdpm
+    from onedp.nets.build import build_denoiser
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    spec, network = PUSHT_KEYPOINTS.spec, MlpConfig(width=16, blocks=1)
+    fields = (*spec.observations, spec.action)
+    arrays = {field.name: rng.uniform(0, 512, (100, *field.shape)).astype(np.float32) for field in fields}
+    policy = replace(
+        make_policy(OneStep(30.0)),
+        spec=spec,
+        denoiser=build_denoiser(network, spec, CosineDdpm(), "eps").eval(),
+        network=network,
+        normalizer=fit_normalizer(arrays, spec),
+    )
+    folder = tmp_path_factory.mktemp("policy") / "untrained"
+    save_policy(folder, policy)
+    return folder
+
+
+@pytest.mark.slow
+def test_scores_do_not_depend_on_the_number_of_workers(pusht_policy):
+    results = [
+        evaluate(EvaluationRequest(str(pusht_policy), None, None, episodes=30, first_seed=200_000, workers=workers))
+        for workers in (1, 2)
+    ]
+    assert results[0].per_episode == results[1].per_episode
+    assert len({row.score for row in results[0].per_episode}) > 5
+    assert results[0].noise_passes_counted == results[0].nfe == 1
+    assert results[0].environment_steps_per_s > 0
+
+
+def test_passes_are_counted_by_a_hook_and_latency_is_positive():
+    policy = make_policy()
+    assert count_passes(policy) == policy.nfe == 3
+    assert count_passes(replace(policy, sampler=OneStep())) == 1
+    times = latency_ms(policy, seconds=0.01)
+    assert len(times) == 20
+    assert min(times) > 0
+
+
+def test_requests_that_make_no_sense_are_refused(pusht_policy):
+    with pytest.raises(OneDPError, match="episodes must be at least 2"):
+        EvaluationRequest("p", None, None, episodes=0, first_seed=0)
+    with pytest.raises(OneDPError, match="first-seed must not be negative"):
+        EvaluationRequest("p", None, None, episodes=2, first_seed=-1)
+    with pytest.raises(OneDPError, match="does not fit the observations or actions of 'pusht-state'"):
+        evaluate(EvaluationRequest(str(pusht_policy), None, "pusht-state", episodes=2, first_seed=0))
