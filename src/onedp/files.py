@@ -20,22 +20,29 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary name beside ``path``, flush it to disk, then rename.
+    """Write ``data`` to a temporary name beside ``path``, flush it to disk, then rename; see ``replaced_file``."""
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; on success that file takes the name ``path``, on any error it vanishes.
 
     Raises ``OneDPError`` when the disk is full or the folder not writable; ``path`` is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
 
 
 def write_json(path: Path, data: Any) -> None:

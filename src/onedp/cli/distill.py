@@ -61,6 +61,7 @@ class Distill:
             generator=_with_lr(config.generator, self.lr),
             tracker=_with_lr(config.tracker, self.tracker_lr),
             regression_steps=round(config.regression_steps * share),
+            regression_pairs=max(1, round(config.regression_pairs * share)),
             tracker_warmup=round(config.tracker_warmup * share),
         )
         loop = LoopConfig(

@@ -1,53 +1,76 @@
-"""The command ``onedp``: one dataclass per verb, read by tyro. Nothing heavy is imported before a verb runs."""
+"""The command ``onedp``: a table of verbs. Only the chosen verb's module is imported, so ``--help`` is instant."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated
 
-import tyro
-
-from onedp.cli.compare import Compare
-from onedp.cli.demo import Demo
-from onedp.cli.distill import Distill
-from onedp.cli.evaluate import Evaluate
-from onedp.cli.inspect import Inspect
-from onedp.cli.train import Train
-from onedp.errors import OneDPError
-
-Verb = (
-    Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Distill, tyro.conf.subcommand("distill")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
-    | Annotated[Demo, tyro.conf.subcommand("demo")]
-)
+VERBS = {
+    "train": ("onedp.cli.train:Train", "demonstrations to a diffusion-policy teacher"),
+    "distill": ("onedp.cli.distill:Distill", "a teacher to a student of one network pass"),
+    "evaluate": ("onedp.cli.evaluate:Evaluate", "score, success and latency of one policy"),
+    "compare": ("onedp.cli.compare:Compare", "several policies on the same starts, with a report"),
+    "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
+    "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),
+}
+"""Verb to the dataclass that reads its options, and a line about it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; errors a user can mend are printed in one message and end with exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    if debug:
-        arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        import importlib.metadata
+
+        print(f"onedp {importlib.metadata.version('onedp')}")
+        return
+    from onedp.errors import OneDPError
+
     try:
-        verb = tyro.cli(
-            Verb,
-            prog="onedp",
-            description="Make a diffusion policy answer in one network pass. "
-            "Any verb takes --debug for tracebacks; ONE VERB --help shows its options.",
-            args=arguments,
-        )
-        verb.run()
+        _run(arguments[0], arguments[1:])
     except OneDPError as error:
         if debug:
             raise
         print(f"onedp: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "").startswith("onedp"):
+            raise
+        print(
+            f"onedp: this verb needs the package '{error.name}', which is not installed. "
+            "Install everything with: pip install 'onedp[all]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("onedp: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _run(verb: str, arguments: list[str]) -> None:
+    from onedp.errors import OneDPError, unknown_choice
+
+    if verb not in VERBS:
+        raise OneDPError(unknown_choice("verb", verb, VERBS))
+    import tyro
+
+    module, name = VERBS[verb][0].split(":")
+    options = getattr(importlib.import_module(module), name)
+    tyro.cli(options, prog=f"onedp {verb}", args=arguments).run()
+
+
+def _overview() -> str:
+    verbs = "\n".join(f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items())
+    return (
+        "usage: onedp VERB [options]\n\nMake a diffusion policy answer in one network pass.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "onedp VERB --help shows the options of a verb; --debug with any verb shows tracebacks; --version."
+    )
 
 
 if __name__ == "__main__":

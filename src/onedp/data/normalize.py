@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from onedp.data.config import NormalizationMode
 from onedp.data.statistics import RunningStatistics
 from onedp.errors import ArtifactError, DataError
 from onedp.types import PolicySpec
-
-NormalizationMode = Literal["min_max", "mean_std", "identity"]
 
 CONSTANT_RANGE = 1e-6
 """A dimension that varies less than this is treated as constant: it maps to 0 and back to its value."""

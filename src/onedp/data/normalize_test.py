@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from onedp.data.normalize import FieldStats, NormalizationMode, Normalizer, fit_normalizer
+from onedp.data.config import NormalizationMode
+from onedp.data.normalize import FieldStats, Normalizer, fit_normalizer
 from onedp.errors import ArtifactError, DataError
 from onedp.types import FieldSpec, PolicySpec
 

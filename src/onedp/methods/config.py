@@ -74,6 +74,8 @@ class OneDpConfig:
     """Updates of the tracker alone before the generator starts to move."""
     regression_steps: int = 0
     """Steps of regression on the teacher's own ODE solutions before distribution matching; 0 as in the paper."""
+    regression_pairs: int = 0
+    """Teacher solutions made for it (one teacher sampling each); at least one where there are regression steps."""
     regression: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=3e-4, betas=(0.9, 0.999), decay="cosine", clip_norm=1.0)
     )
@@ -88,6 +90,8 @@ class OneDpConfig:
     """Factor on the student's input noise when it acts (variant s)."""
 
     def __post_init__(self) -> None:
+        if self.regression_steps and not self.regression_pairs:
+            raise OneDPError("regression_steps need regression_pairs: how many teacher solutions to regress on.")
         if self.tracker_updates < 1:
             raise OneDPError(f"tracker_updates must be at least 1, it is {self.tracker_updates}.")
         if self.acting_noise_scale <= 0:

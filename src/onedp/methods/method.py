@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -48,6 +49,14 @@ class Method(ABC):
     """Networks of which a moving average is kept."""
     result: str
     """Name of the network that becomes the artifact (its average, when there is one)."""
+
+    def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
+        """Whatever must be made once before the first step; returns the seconds it took when it was made.
+
+        ``nobs``: all training observations (N, To, *shape), normalised. ``folder``: the run's, for things worth keeping
+        over a resume, under ``key``.
+        """
+        return 0.0
 
     @abstractmethod
     def updates(self, step: int) -> Sequence[str]:

@@ -8,7 +8,8 @@ network's estimate (variant S, their eq. 5) or the action itself (variant D, the
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -17,10 +18,12 @@ from torch import Tensor
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import CosineDdpm, diffuse, expand_like
+from onedp.errors import TrainingError
 from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.method import Batch, Method, OptimizerRole
+from onedp.methods.pairs import PairPool, load_pairs, make_pairs, save_pairs
 
 
 class OneDp(Method):
@@ -48,6 +51,19 @@ class OneDp(Method):
             self.optimizers["tracker"] = OptimizerRole("tracker", config.tracker, config.regression_steps, steps)
         self.averaged = {"generator": config.ema} if config.ema else {}
         self.result = "generator"
+        self._pairs: PairPool | None = None
+
+    def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
+        """Make the teacher's solutions for the regression phase, or find them from before a resume."""
+        if not self.config.regression_steps:
+            return 0.0
+        file = folder / "pairs.safetensors"
+        self._pairs = load_pairs(file, key, generator.device)
+        if self._pairs is None:
+            count, deterministic = self.config.regression_pairs, self.config.variant == "d"
+            self._pairs = make_pairs(self.teacher, self.teacher_sampler, nobs, count, deterministic, generator)
+            save_pairs(file, self._pairs, key)
+        return self._pairs.seconds
 
     def updates(self, step: int) -> Sequence[str]:
         """Algorithm 1: tracker first, then generator; before that the warm-ups."""
@@ -92,11 +108,11 @@ class OneDp(Method):
 
     def _regression_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error to the teacher's ODE solution from the same noise (variant D: from z = 0)."""
+        if self._pairs is None:
+            raise TrainingError("prepare() must run before the regression phase.")
         student = self.networks["generator"]
-        z = self._student_noise(batch, generator)
-        with torch.no_grad():
-            target = self.teacher_sampler.sample(self.teacher, self.teacher.encode(batch.nobs), z[:, None])
-        actions = self.one_step.generate(student, student.encode(batch.nobs), z)
+        pairs, noise, target = self._pairs.draw(len(batch), generator)
+        actions = self.one_step.generate(student, student.encode(pairs.nobs), noise)
         loss = (actions - target).square().mean()
         return loss, {"regression_loss": loss.detach()}
 

@@ -142,8 +142,9 @@ def test_stochastic_gradient_is_zero_before_the_tracker_moves_and_the_determinis
 
 
 @pytest.mark.parametrize("variant", ["s", "d"])
-def test_each_loss_moves_the_network_it_owns_and_no_other(variant):
-    method = method_of(CosineDdpm(), variant, regression_steps=1)
+def test_each_loss_moves_the_network_it_owns_and_no_other(variant, tmp_path):
+    method = method_of(CosineDdpm(), variant, regression_steps=1, regression_pairs=300)
+    method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
     everything = {"teacher": method.teacher, **method.networks}
     if variant == "s":  # let the tracker differ from the teacher, else its gradient is rightly zero
         with torch.no_grad():
@@ -160,7 +161,7 @@ def test_each_loss_moves_the_network_it_owns_and_no_other(variant):
 
 
 def test_order_of_updates_is_algorithm_1_after_the_warm_ups():
-    config = OneDpConfig(regression_steps=2, tracker_warmup=1, tracker_updates=2)
+    config = OneDpConfig(regression_steps=2, regression_pairs=4, tracker_warmup=1, tracker_updates=2)
     method = OneDp(config, teacher_of(CosineDdpm()), Ddim(10), steps=10)
     assert [method.updates(step) for step in (0, 2, 3)] == [
         ("regression",),
@@ -215,3 +216,19 @@ def test_teacher_is_left_as_it_was():
     before = copy.deepcopy(method.teacher.state_dict())
     train(method, 5)
     assert all(torch.equal(value, before[name]) for name, value in method.teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", ["s", "d"])
+def test_regression_learns_the_teachers_ode_map(variant, tmp_path):
+    """From the same noise (S) or none (D) to the same chunk; the pairs are made once and found again."""
+    method = method_of(CosineDdpm(), variant, regression_steps=300, regression_pairs=2000)
+    method.optimizers["regression"] = replace(method.optimizers["regression"], config=OptimizerConfig(lr=3e-2))
+    seconds = method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
+    train(method, 300)
+    noise = torch.randn(500, *CHUNK, generator=torch.Generator().manual_seed(9)) * (variant == "s")
+    with torch.no_grad():
+        truth = Ddim(10, clip=None).sample(method.teacher, torch.zeros(500, 1), noise[:, None])
+        mine = method.one_step.generate(method.networks["generator"], torch.zeros(500, 1), noise)
+    torch.testing.assert_close(mine, truth, atol=0.03, rtol=0)
+    assert method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(1)) == seconds
+    assert method.prepare(BATCH.nobs, tmp_path, "other", torch.Generator().manual_seed(1)) != seconds

@@ -27,7 +27,7 @@ def preset(name: PresetName, variant: Literal["s", "d"]) -> Preset:
     """
     if name == "paper":
         return Preset(OneDpConfig(variant=variant), steps=8000, batch_size=64)
-    return Preset(replace(_SMALL[variant], variant=variant), steps=_SMALL_STEPS[variant], batch_size=256)
+    return Preset(replace(_SMALL[variant], variant=variant), steps=_SMALL_STEPS[variant], batch_size=128)
 
 
 _SMALL = {
@@ -35,8 +35,9 @@ _SMALL = {
         generator=OptimizerConfig(lr=2e-5, betas=(0.0, 0.999), clip_norm=1.0, decay="cosine"),
         tracker=OptimizerConfig(lr=2e-4, betas=(0.0, 0.999), clip_norm=1.0),
         regression=OptimizerConfig(lr=5e-4, betas=(0.9, 0.999), clip_norm=1.0, decay="cosine"),
-        regression_steps=2000,
-        tracker_warmup=200,
+        regression_steps=1500,
+        regression_pairs=40_000,
+        tracker_warmup=100,
         ema=EmaConfig(max_decay=0.998),
     ),
     "d": OneDpConfig(
@@ -44,4 +45,4 @@ _SMALL = {
         ema=EmaConfig(max_decay=0.998),
     ),
 }
-_SMALL_STEPS = {"s": 3000, "d": 2000}
+_SMALL_STEPS = {"s": 1900, "d": 1000}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from onedp.data.normalize import NormalizationMode
+from onedp.data.config import NormalizationMode
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig, OneDpConfig
 from onedp.nets.config import NetworkConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import time
@@ -55,6 +56,7 @@ def run_training(
     checkpoint = out / "checkpoint"
     if resume:
         state.load(checkpoint, run)
+    _prepare(method, state, data, config, out, run, accelerator)
     last = min(config.steps, stop_after or config.steps)
     log = MetricsLog(out / "metrics.jsonl", accelerator, run, state.step)
     bar = tqdm(initial=state.step, total=config.steps, desc=out.name, unit="step", disable=None, dynamic_ncols=True)
@@ -74,6 +76,25 @@ def run_training(
     bar.close()
     log.close()
     return state
+
+
+def _prepare(
+    method: Method,
+    state: TrainState,
+    data: WindowTensors,
+    config: LoopConfig,
+    out: Path,
+    run: Mapping[str, Any],
+    accelerator: Accelerator,
+) -> None:
+    """The method's own preparation, counted in the run's cost once."""
+    generator = _generator(config.seed, step=-2, rank=0, device=accelerator.device)
+    nobs = {name: values[data.training] for name, values in data.nobs.items()}
+    key = hashlib.sha256(json.dumps(run, sort_keys=True, default=str).encode()).hexdigest()
+    with accelerator.main_process_first():
+        seconds = method.prepare(nobs, out, key, generator)
+    if state.step == 0:
+        state.seconds += seconds
 
 
 def result_network(method: Method, state: TrainState) -> Denoiser:

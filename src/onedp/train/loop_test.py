@@ -57,7 +57,13 @@ def method_of(kind, steps=4, network="mlp"):
     teacher = build_denoiser(NETWORKS[network], SPEC, CosineDdpm(), "eps")
     fast = OptimizerConfig(lr=1e-3, betas=(0.0, 0.999), clip_norm=1.0, decay="cosine")
     config = OneDpConfig(
-        variant=kind[-1], generator=fast, tracker=fast, regression_steps=1, tracker_warmup=1, ema=EmaConfig(0.99)
+        variant=kind[-1],
+        generator=fast,
+        tracker=fast,
+        regression_steps=1,
+        regression_pairs=20,
+        tracker_warmup=1,
+        ema=EmaConfig(0.99),
     )
     return OneDp(config, teacher, Ddim(2), steps)
 

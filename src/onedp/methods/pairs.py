@@ -1,0 +1,97 @@
+"""Pairs of (observation and noise, teacher's ODE solution), made once and regressed on many times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.samplers import Sampler
+from onedp.files import replaced_file
+from onedp.methods.method import Batch
+
+PAIR_BATCH = 256
+
+
+@dataclass(frozen=True)
+class PairPool:
+    """Pairs on the training device."""
+
+    nobs: Mapping[str, Tensor]
+    """Normalised observations (P, To, *shape)."""
+    noise: Float[Tensor, "p tp da"]
+    """Input noise of the teacher's solution, and of the student."""
+    target: Float[Tensor, "p tp da"]
+    """The teacher's normalised chunk."""
+    seconds: float
+    """Wall-clock that making them took [s]; part of the distillation's cost."""
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Batch, Tensor, Tensor]:
+        """n pairs with replacement: observations, noise, target."""
+        picks = torch.randint(0, len(self.noise), (n,), generator=generator, device=generator.device)
+        return Batch({name: values[picks] for name, values in self.nobs.items()}), self.noise[picks], self.target[picks]
+
+
+@torch.no_grad()
+def make_pairs(
+    teacher: Denoiser,
+    sampler: Sampler,
+    nobs: Mapping[str, Tensor],
+    count: int,
+    deterministic: bool,
+    generator: torch.Generator,
+) -> PairPool:
+    """Solve the teacher's ODE for ``count`` observations drawn from ``nobs`` (N, To, *shape), each with fresh noise.
+
+    ``deterministic``: noise 0 throughout, as a OneDP-D student sees it. Observations are drawn without replacement
+    until all are used, then again.
+    """
+    start = time.perf_counter()
+    available = len(next(iter(nobs.values())))
+    device = generator.device
+    rounds = -(-count // available)
+    order = torch.cat([torch.randperm(available, generator=generator, device=device) for _ in range(rounds)])[:count]
+    noise = torch.randn((count, *teacher.chunk_shape), generator=generator, device=device)
+    if deterministic:
+        noise = torch.zeros_like(noise)
+    chosen = {name: values.to(device)[order] for name, values in nobs.items()}
+    targets = []
+    for first in tqdm(range(0, count, PAIR_BATCH), desc="teacher pairs", unit="batch", disable=None):
+        rows = slice(first, first + PAIR_BATCH)
+        cond = teacher.encode({name: values[rows] for name, values in chosen.items()})
+        targets.append(sampler.sample(teacher, cond, noise[rows, None]))
+    return PairPool(chosen, noise, torch.cat(targets), time.perf_counter() - start)
+
+
+def save_pairs(path: Path, pool: PairPool, key: str) -> None:
+    """Keep the pairs beside the run, so resuming does not make them again; ``key`` says what they belong to."""
+    tensors = {f"nobs/{name}": values for name, values in pool.nobs.items()}
+    tensors |= {"noise": pool.noise, "target": pool.target}
+    with replaced_file(path) as temporary:
+        metadata = {"key": key, "seconds": repr(pool.seconds)}
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+
+
+def load_pairs(path: Path, key: str, device: torch.device) -> PairPool | None:
+    """Pairs saved under ``key``; None when there are none, or of something else (they are then made again)."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError):
+        return None
+    nobs = {name.removeprefix("nobs/"): value for name, value in tensors.items() if name.startswith("nobs/")}
+    return PairPool(nobs, tensors["noise"], tensors["target"], float(metadata["seconds"]))
