@@ -38,6 +38,8 @@ class Inspect:
             self._inspect_policy(shipped[str(self.path)])
         elif any((self.path / name).is_file() for name in ("spec.json", "weights.safetensors", "norm_stats.json")):
             self._inspect_policy(self.path)
+        elif (self.path / "policy" / "spec.json").is_file():  # a finished run
+            self._inspect_policy(self.path / "policy")
         elif not self.path.exists():
             beside = [str(item) for item in self.path.parent.iterdir()] if self.path.parent.is_dir() else []
             raise OneDPError(

@@ -1,0 +1,119 @@
+"""The command line as a user meets it: one message, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from onedp.cli.main import VERBS, main
+from onedp.errors import OneDPError
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    try:
+        main(list(arguments))
+        code = 0
+    except SystemExit as error:
+        code = int(error.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def demonstrations(tmp_path):
+    """Sixty steps of made-up Push-T in three episodes."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "demos.npz"
+    state = rng.uniform(50, 450, (60, 5)).astype(np.float32)
+    action = rng.uniform(0, 512, (60, 2)).astype(np.float32)
+    np.savez(path, state=state, action=action, episode_ends=np.array([20, 40, 60]))
+    return path
+
+
+def test_help_names_every_verb(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(capsys, verb):
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0
+    assert f"onedp {verb}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Unknown verb 'trian'. Did you mean 'train'?"),
+        (["train"], "train needs --data and --out"),
+        (["train", "--data", "nowhere.npz", "--out", "OUT"], "No data set at nowhere.npz"),
+        (["train", "--data", "DATA", "--out", "OUT", "--task", "pusht-keypoint"], "Did you mean 'pusht-keypoints'?"),
+        (["train", "--resume", "OUT"], "holds no run to resume"),
+        (["distill"], "distill needs a TEACHER and --out"),
+        (["distill", "no-such-teacher", "--out", "OUT", "--data", "DATA"], "Unknown policy 'no-such-teacher'"),
+        (["evaluate", "no-such-policy"], "Unknown policy 'no-such-policy'"),
+        (["compare", "one"], "compare needs at least two policies"),
+        (["compare", "a", "b", "--reference", "c"], "The reference 'c' is not among the policies"),
+        (["inspect", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_get_one_message_and_exit_code_2(capsys, tmp_path, demonstrations, arguments, message):
+    names = {"OUT": str(tmp_path / "out"), "DATA": str(demonstrations)}
+    code, _, err = run(capsys, *(names.get(argument, argument) for argument in arguments))
+    assert code == 2
+    assert message in err
+    assert err.startswith("onedp: ")
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "policy").exists()
+
+
+def test_debug_shows_the_error_itself():
+    with pytest.raises(OneDPError, match="Unknown policy"):
+        main(["evaluate", "no-such-policy", "--debug"])
+
+
+@pytest.mark.slow
+def test_train_distill_inspect_and_resume_by_hand(capsys, tmp_path, demonstrations):
+    """The verbs one after the other on a few steps of made-up data."""
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    short = ["--steps", "3", "--batch-size", "8", "--cpu"]
+    code, out, err = run(
+        capsys, "train", "--data", str(demonstrations), "--out", str(teacher), "--network", "mlp", *short
+    )
+    assert code == 0, err
+    assert "Next: onedp distill" in out
+    code, _, err = run(capsys, "train", "--data", str(demonstrations), "--out", str(teacher), *short)
+    assert code == 2
+    assert "already holds a run" in err
+    for method in ("onedp-s", "onedp-d"):
+        out_folder = student / method
+        arguments = [
+            "distill",
+            str(teacher),
+            "--method",
+            method,
+            "--data",
+            str(demonstrations),
+            "--out",
+            str(out_folder),
+        ]
+        code, _, err = run(capsys, *arguments, *short)
+        assert code == 0, err
+        provenance = json.loads((out_folder / "policy" / "provenance.json").read_text())
+        assert provenance["teacher"]["name"] == "teacher"
+        assert provenance["training_seconds"] > 0
+        assert str(tmp_path) not in json.dumps({key: provenance[key] for key in ("run", "teacher")})
+        code, out, err = run(capsys, "inspect", str(out_folder))
+        assert code == 0, err
+        assert "one-step" in out
+    code, _, err = run(capsys, "train", "--resume", str(teacher))  # finished: nothing to do, and no harm
+    assert code == 0, err
+    code, _, err = run(
+        capsys, "distill", str(student / "onedp-s"), "--data", str(demonstrations), "--out", str(tmp_path / "x")
+    )
+    assert code == 2
+    assert "is a one-step student itself" in err
