@@ -22,6 +22,7 @@ from onedp.report.video import RecordedEpisode, RolloutClip, choose_starts, make
 from onedp.tasks import get_task
 
 VIDEO_SIZE = 256
+VIDEO_PASSES = 40
 
 
 @dataclass(frozen=True)
@@ -125,21 +126,29 @@ def _provenance(request: ComparisonRequest) -> dict[str, Any]:
 
 
 def record_clips(comparison: Comparison, request: ComparisonRequest, subject: str) -> list[RolloutClip]:
-    """Roll-outs side by side on starts chosen by fixed rules; none when a contestant is only a result file."""
+    """Roll-outs side by side on starts chosen by fixed rules; none when a contestant is only a result file.
+
+    A policy of more than ``VIDEO_PASSES`` network passes a chunk is left out for its cost, unless it is the reference.
+    """
     if any(contestant.is_result for contestant in request.contestants):
         return []
     names = short_names(comparison)
     policies = [load_policy(c.policy, c.sampler, request.device) for c in request.contestants]
+    shown = [p for p in policies if p.nfe <= VIDEO_PASSES or _label(p) == comparison.reference]
     starts = choose_starts(comparison.result(subject), comparison.result(comparison.reference), names[subject])
     return [
-        make_clip(start, [_recorded(policy, comparison, start.seed, names) for policy in policies])
+        make_clip(start, [_recorded(policy, comparison, start.seed, names) for policy in shown])
         for start in tqdm(starts, desc="videos", unit="start", disable=None)
     ]
 
 
+def _label(policy: TorchPolicy) -> str:
+    return f"{policy.name}@{policy.sampler.label}"
+
+
 def _recorded(policy: TorchPolicy, comparison: Comparison, seed: int, names: Mapping[str, str]) -> RecordedEpisode:
     """The evaluation's episode again, with pictures; a video may not contradict the numbers."""
-    label = f"{policy.name}@{policy.sampler.label}"
+    label = _label(policy)
     result = comparison.result(label)
     recording = record_episode(policy, get_task(comparison.task), seed, result.first_seed, VIDEO_SIZE)
     row = next(row for row in result.per_episode if row.seed == seed)
