@@ -5,11 +5,12 @@ python scripts/ship.py RUN --name pusht-keypoints-ddpm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 
+from onedp.diffusion.samplers import OneStep
 from onedp.policy import load_policy, save_policy
 
 SHIPPED = Path(__file__).resolve().parents[1] / "src/onedp/shipped"
@@ -21,9 +22,16 @@ class Options:
 
     run: tyro.conf.Positional[Path]
     name: str
+    noise_scale: float | None = None
+    """For a student: factor on its input noise when acting, chosen on tuning seeds (200000 and up)."""
 
 
 if __name__ == "__main__":
     options = tyro.cli(Options)
-    digest = save_policy(SHIPPED / options.name, load_policy(options.run), dtype="float16")
+    policy = load_policy(options.run)
+    if options.noise_scale is not None:
+        if not isinstance(policy.sampler, OneStep):
+            raise SystemExit(f"{options.run} is no one-step student; it has the sampler {policy.sampler.label}.")
+        policy = replace(policy, sampler=replace(policy.sampler, noise_scale=options.noise_scale))
+    digest = save_policy(SHIPPED / options.name, policy, dtype="float16")
     print(f"{options.name}: {digest}")

@@ -114,7 +114,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check everything but the weights; raises ``ArtifactError`` saying which file and entry is wrong."""
     spec = _read_json(path / "spec.json")
     version = spec.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
         raise ArtifactError(
             f"{path} has the format version {version!r}; this package reads up to {FORMAT_VERSION}. "
             "Update onedp: pip install --upgrade onedp"
@@ -122,6 +122,10 @@ def read_manifest(path: Path) -> Manifest:
     if set(spec) != set(SPEC_KEYS):
         missing, extra = sorted(set(SPEC_KEYS) - set(spec)), sorted(set(spec) - set(SPEC_KEYS))
         raise ArtifactError(f"{path / 'spec.json'}: missing entries {missing}, unknown entries {extra}.")
+    wrong = [name for name in ("policy", "network", "process", "sampler") if not isinstance(spec[name], dict)]
+    wrong += [name for name in ("task", "parameterization") if not isinstance(spec[name], str)]
+    if wrong:
+        raise ArtifactError(f"{path / 'spec.json'} is not readable: {wrong} have the wrong type. Restore the file.")
     policy_spec = PolicySpec.from_json(spec["policy"])
     return Manifest(
         spec=policy_spec,

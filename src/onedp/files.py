@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from onedp.errors import OneDPError
 
 
@@ -38,7 +40,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
     finally:
         with suppress(OSError):
@@ -60,6 +62,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        recover_folder(path)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         yield temporary
         for file in temporary.rglob("*"):
@@ -67,6 +70,8 @@ def replaced_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
         temporary.chmod(0o755)
+        for file in temporary.rglob("*"):
+            file.chmod(0o644)
         if path.exists():
             old = temporary.with_suffix(".old")
             os.replace(path, old)
@@ -74,8 +79,24 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Undo what a kill between the two renames of ``replaced_folder`` left: the old folder gets its name back."""
+    for old in sorted(path.parent.glob(f".{path.name}.*.old")):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, path)
+
+
+def require_writable(path: Path) -> None:
+    """Raise ``OneDPError`` unless a file could be written at ``path``: asked before hours of work, not after."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OneDPError(f"{path} cannot be written: {folder} is no writable folder, or {path} is one. Choose another.")

@@ -23,9 +23,9 @@ from onedp.artifact import (
 )
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.samplers import Sampler, parse_sampler, sampler_from_json, sampler_to_json
+from onedp.diffusion.samplers import Sampler, check_sampler, parse_sampler, sampler_from_json, sampler_to_json
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
-from onedp.errors import OneDPError, SpecError
+from onedp.errors import ArtifactError, OneDPError, SpecError
 from onedp.nets.build import build_denoiser, network_from_json, network_to_json
 from onedp.nets.config import NetworkConfig
 from onedp.types import PolicySpec
@@ -59,6 +59,9 @@ class TorchPolicy:
         """The same weights behind another sampler, e.g. ``ddim:10``; raises ``OneDPError`` if they do not fit."""
         schedule: Any = self.denoiser.schedule
         sampler = parse_sampler(text, schedule)
+        check_sampler(sampler, schedule)
+        if hasattr(self.sampler, "clip"):
+            sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
         if sampler.kind == "one-step" and self.sampler.kind == "one-step" and ":" not in text:
             return self  # a student keeps its own level and noise scale
         return replace(self, sampler=sampler)
@@ -105,10 +108,14 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
     path = resolve_artifact(name)
     manifest = read_manifest(path)
     weights = read_weights(path, manifest)
-    network = network_from_json(dict(manifest.network))
-    denoiser = build_denoiser(
-        network, manifest.spec, schedule_from_json(dict(manifest.process)), manifest.parameterization
-    )
+    try:
+        network = network_from_json(dict(manifest.network))
+        schedule = schedule_from_json(dict(manifest.process))
+        own_sampler = sampler_from_json(dict(manifest.sampler))
+        check_sampler(own_sampler, schedule)
+        denoiser = build_denoiser(network, manifest.spec, schedule, manifest.parameterization)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ArtifactError(f"{path / 'spec.json'} is not readable: {error}. Restore the file.") from error
     check_keys(weights, {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}, path)
     denoiser.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=True)
     denoiser.requires_grad_(False).eval()
@@ -117,7 +124,7 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
         spec=manifest.spec,
         task=manifest.task,
         denoiser=denoiser.to(torch_device(device)),
-        sampler=sampler_from_json(dict(manifest.sampler)),
+        sampler=own_sampler,
         normalizer=manifest.normalizer,
         network=network,
         provenance=manifest.provenance,

@@ -21,7 +21,7 @@ from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim, Ddpm, OneStep
 from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import ArtifactError, OneDPError, SpecError
-from onedp.files import replaced_folder
+from onedp.files import recover_folder, replaced_folder
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
@@ -190,6 +190,11 @@ def test_changed_weights_are_noticed(saved, damage):
         ("spec.json", lambda d: d.pop("sampler"), r"missing entries \['sampler'\]"),
         ("spec.json", lambda d: d.update(magic=1), r"unknown entries \['magic'\]"),
         ("spec.json", lambda d: d["network"].update(kind="resnet"), "Unknown network 'resnet'"),
+        ("spec.json", lambda d: d["network"].update(width="wide"), "not readable"),
+        ("spec.json", lambda d: d.update(process="ddpm"), "not readable"),
+        ("spec.json", lambda d: d.update(sampler=None), "not readable"),
+        ("spec.json", lambda d: d["sampler"].update(steps=0), "must be 1 or more"),
+        ("spec.json", lambda d: d.update(format_version=0), "format version 0"),
         ("spec.json", lambda d: d["policy"].pop("horizon") and d["policy"].update(horizont=8), "not readable"),
         ("norm_stats.json", lambda d: d.pop("grip"), r"no statistics for \['grip'\]"),
         ("norm_stats.json", lambda d: d["where"].update(min=[0.0]), "'min' of 'where'"),
@@ -257,14 +262,19 @@ def test_saving_again_replaces_the_artifact(saved):
     assert [path.name for path in saved.parent.iterdir()] == ["teacher"]
 
 
-def test_full_disk_leaves_the_old_artifact_and_no_rest(saved, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("onedp.artifact.save_file", full)
-    with pytest.raises(OneDPError, match="No space left on device"):
-        save_policy(saved, make_policy())
-    monkeypatch.undo()
+def test_full_disk_leaves_the_old_artifact_and_no_rest(saved):
+    """A real limit on the size of files, in a process of its own."""
+    code = (
+        "import resource, signal; from pathlib import Path\n"
+        "from onedp.policy_test import make_policy; from onedp.policy import save_policy\n"
+        "from onedp.errors import OneDPError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"try: save_policy(Path({str(saved)!r}), make_policy())\n"
+        "except OneDPError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert "could not be written" in done.stdout
+    assert "Free some space" in done.stdout
     load_policy(saved)
     assert [path.name for path in saved.parent.iterdir()] == ["teacher"]
 
@@ -272,7 +282,7 @@ def test_full_disk_leaves_the_old_artifact_and_no_rest(saved, monkeypatch):
 def test_kill_while_saving_leaves_nothing_under_the_final_name(tmp_path):
     """kill -9 in the middle of a save."""
     code = (
-        "import sys, time; from pathlib import Path; from onedp.files import replaced_folder\n"
+        "import sys, time; from pathlib import Path; from onedp.files import recover_folder, replaced_folder\n"
         f"with replaced_folder(Path({str(tmp_path / 'p')!r})) as folder:\n"
         "    (folder / 'spec.json').write_text('{'); print('half', flush=True); time.sleep(60)\n"
     )
@@ -286,3 +296,13 @@ def test_kill_while_saving_leaves_nothing_under_the_final_name(tmp_path):
     with replaced_folder(tmp_path / "p") as folder:  # and the next save is not disturbed by the rest
         (folder / "spec.json").write_text("{}")
     assert (tmp_path / "p" / "spec.json").exists()
+
+
+def test_kill_between_the_two_renames_loses_nothing(saved):
+    """The old folder has been renamed away, the new one has not got the name yet."""
+    os.replace(saved, saved.parent / ".teacher.abc.old")
+    recover_folder(saved)
+    load_policy(saved)
+    shutil.copytree(saved, saved.parent / ".teacher.abc.old")  # killed after both renames: the old one only goes
+    recover_folder(saved)
+    assert [path.name for path in saved.parent.iterdir()] == ["teacher"]

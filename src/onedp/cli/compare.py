@@ -44,7 +44,9 @@ class Compare:
         from onedp.cli.console import make_console
         from onedp.evaluate.compare import ComparisonRequest, Contestant, compare, write_comparison
         from onedp.evaluate.tables import terminal_table
+        from onedp.files import require_writable
 
+        require_writable(self.out / "comparison.json")
         request = ComparisonRequest(
             contestants=tuple(Contestant.parse(text) for text in self.policies),
             reference=self.policies.index(reference),

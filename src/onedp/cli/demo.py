@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-from onedp.errors import OneDPError
 
 TEACHER = "pusht-keypoints-ddpm"
 SHIPPED_STUDENT = "pusht-keypoints-onedp-s"
@@ -16,7 +15,7 @@ class Demo:
     """Distil the shipped teacher to one step, evaluate before and after on the same starts, write a report."""
 
     out: Path = Path("demo-out")
-    """Folder for the student, table, JSON and report; must not hold an earlier demo."""
+    """Folder for the student, table, JSON and report."""
     episodes: int = 50
     """Starts, from seed 100000."""
     steps: int = 400
@@ -25,8 +24,8 @@ class Demo:
     def run(self) -> None:
         """Distil, evaluate, report."""
         student = self.out / "student-of-this-demo"
-        if student.exists():
-            raise OneDPError(f"{self.out} holds an earlier demo. Remove it or choose another folder with --out.")
+        if student.exists():  # the demo's own, from an earlier or interrupted one
+            shutil.rmtree(student)
         from onedp.cli.console import make_console
         from onedp.cli.distill import Distill
         from onedp.evaluate.compare import ComparisonRequest, Contestant, compare, write_comparison
@@ -49,7 +48,7 @@ class Demo:
         )
         comparison = compare(request)
         print("3/3 recording roll-outs and writing the report")
-        subject = comparison.results[-1].label
+        subject = comparison.results[2].label  # the student made here, whose diagnostics are shown
         write_comparison(self.out, comparison, request, subject, metrics=student / "metrics.jsonl")
         make_console().print(terminal_table(comparison))
         print(f"Report: {self.out / 'report.html'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -61,7 +62,7 @@ class Distill:
             generator=_with_lr(config.generator, self.lr),
             tracker=_with_lr(config.tracker, self.tracker_lr),
             regression_steps=round(config.regression_steps * share),
-            regression_pairs=max(1, round(config.regression_pairs * share)),
+            regression_pairs=math.ceil(config.regression_pairs * share),
             tracker_warmup=round(config.tracker_warmup * share),
         )
         loop = LoopConfig(
@@ -73,7 +74,7 @@ class Distill:
             threads=self.threads,
             tracker=self.tracker,
             checkpoint_every=self.checkpoint_every,
-            diagnose_every=max(1, steps // 20),
+            diagnose_every=max(1, steps // 5),
         )
         return StudentRun(teacher=self.teacher, data=data, method=config, loop=loop)
 
@@ -88,7 +89,7 @@ class Distill:
         from onedp.train.run import distill_student, new_run_folder, resume_run
 
         if self.resume is not None:
-            resume_run(self.resume)
+            resume_run(self.resume, "StudentRun")
             out = self.resume
         else:
             assert self.out is not None  # checked above

@@ -35,7 +35,10 @@ class Evaluate:
 
         from onedp.evaluate.results import save_results
         from onedp.evaluate.runner import EvaluationRequest, evaluate
+        from onedp.files import require_writable
 
+        if self.json is not None:
+            require_writable(self.json)
         result = evaluate(
             EvaluationRequest(
                 policy=self.policy,
@@ -47,8 +50,6 @@ class Evaluate:
                 device=self.device,
             )
         )
-        if self.json is not None:
-            save_results(self.json, result)
         low, high = result.score_ci95
         success_low, success_high = result.success_ci95
         Console().print(
@@ -62,3 +63,5 @@ class Evaluate:
             f"  {result.environment_steps_per_s:.0f} environment steps/s, {result.wall_clock_s:.0f} s in all",
             highlight=False,
         )
+        if self.json is not None:
+            save_results(self.json, result)

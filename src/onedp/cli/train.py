@@ -77,7 +77,7 @@ class Train:
         from onedp.train.run import new_run_folder, resume_run, train_teacher
 
         if self.resume is not None:
-            resume_run(self.resume)
+            resume_run(self.resume, "TeacherRun")
             out = self.resume
         else:
             assert self.data is not None

@@ -47,6 +47,15 @@ class Sampler(Protocol):
         ...
 
 
+DEFAULT_LEVELS = {"ddpm": 65.0, "edm": 2.5}
+"""Level at which a one-step policy asks its network (arXiv 2410.21257), by noise process."""
+
+
+def _check_steps(kind: str, steps: int) -> None:
+    if not isinstance(steps, int) or steps < 1:
+        raise OneDPError(f"The sampler {kind}:{steps} is not possible: the number of steps must be 1 or more.")
+
+
 def _clip(x0: Tensor, limit: float | None) -> Tensor:
     return x0 if limit is None else x0.clamp(-limit, limit)
 
@@ -54,18 +63,6 @@ def _clip(x0: Tensor, limit: float | None) -> Tensor:
 def _x0_at(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
     """Clean estimate in float64 at one time for the whole batch."""
     return denoiser.x0(x.float(), t.expand(len(x)), cond).double()
-
-
-def _need(denoiser: Denoiser, kind: type, sampler: str) -> Any:
-    schedule = denoiser.schedule
-    if not isinstance(schedule, kind):
-        raise OneDPError(
-            f"The sampler '{sampler}' needs a policy trained with the process '{kind.__name__}', this one has "
-            f"'{type(schedule).__name__}'. Valid here: "
-            + ("heun:N, one-step" if isinstance(schedule, Edm) else "ddpm:N, ddim:N, one-step")
-            + "."
-        )
-    return schedule
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,9 @@ class Ddim:
     """Clip the clean estimate to [-clip, clip]; None for data that is not scaled to that range."""
 
     kind = "ddim"
+
+    def __post_init__(self) -> None:
+        _check_steps(self.kind, self.steps)
 
     @property
     def draws(self) -> int:
@@ -95,14 +95,19 @@ class Ddim:
         return f"ddim:{self.steps}"
 
     def grid(self, schedule: CosineDdpm) -> list[int]:
-        """Step indices, descending, evenly spaced and ending on 0-th noise: K-1 first ("trailing" spacing)."""
+        """Step indices, descending and evenly spaced from K-1 ("trailing"): DDIM-10 of 100 is 99, 89, ..., 9.
+
+        diffusers, LeRobot and Diffusion Policy space "leading" (90, 80, ..., 0) and do not recompute the noise estimate
+        from the clipped clean one, as ``_ancestral`` does.
+        """
         if not 1 <= self.steps <= schedule.steps:
             raise OneDPError(f"{self.kind}:{self.steps} is not possible: N must be 1..{schedule.steps}.")
         return [round(schedule.steps * (1 - i / self.steps)) - 1 for i in range(self.steps)]
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Solve the probability-flow ODE from pure noise."""
-        schedule = _need(denoiser, CosineDdpm, self.label)
+        schedule = denoiser.schedule
+        assert isinstance(schedule, CosineDdpm)  # check_sampler
         return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=0.0, clip=self.clip)
 
 
@@ -129,7 +134,8 @@ class Ddpm(Ddim):
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Draw from the reverse Markov chain."""
-        schedule = _need(denoiser, CosineDdpm, self.label)
+        schedule = denoiser.schedule
+        assert isinstance(schedule, CosineDdpm)  # check_sampler
         return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=1.0, clip=self.clip)
 
 
@@ -170,6 +176,9 @@ class Heun:
 
     kind = "heun"
 
+    def __post_init__(self) -> None:
+        _check_steps(self.kind, self.steps)
+
     @property
     def draws(self) -> int:
         """One."""
@@ -187,7 +196,8 @@ class Heun:
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Solve the probability-flow ODE from sigma_max to 0."""
-        schedule = _need(denoiser, Edm, self.label)
+        schedule = denoiser.schedule
+        assert isinstance(schedule, Edm)  # check_sampler
         sigmas = torch.cat([schedule.karras_grid(self.steps), torch.zeros(1, dtype=torch.float64)]).to(noise.device)
         x = noise[:, 0].double() * sigmas[0]
         for i in range(self.steps):
@@ -217,6 +227,13 @@ class OneStep:
 
     kind = "one-step"
 
+    def __post_init__(self) -> None:
+        if not self.level > 0 or not 0 <= self.noise_scale < float("inf"):
+            raise OneDPError(
+                f"one-step needs a level above 0 and a noise scale of at least 0, not {self.level} and "
+                f"{self.noise_scale}."
+            )
+
     @property
     def draws(self) -> int:
         """One, or none when deterministic."""
@@ -229,8 +246,8 @@ class OneStep:
 
     @property
     def label(self) -> str:
-        """one-step."""
-        return "one-step"
+        """one-step, with its level where that is no family's default."""
+        return "one-step" if self.level in DEFAULT_LEVELS.values() else f"one-step:{self.level:g}"
 
     def generate(self, denoiser: Denoiser, cond: Tensor, z: Float[Tensor, "b tp da"]) -> Tensor:
         """``G(z, O)``, not clipped; differentiable."""
@@ -270,6 +287,20 @@ def sampler_from_json(data: dict[str, Any]) -> Ddim | Heun | OneStep:
         raise ArtifactError(f"The sampler in spec.json is not readable: {error}.") from error
 
 
+def check_sampler(sampler: Ddim | Heun | OneStep, schedule: CosineDdpm | Edm) -> None:
+    """Raise ``OneDPError`` when the sampler cannot run on a policy of this noise process."""
+    if isinstance(sampler, OneStep):
+        if isinstance(schedule, CosineDdpm) and not sampler.level == int(sampler.level) < schedule.steps:
+            raise OneDPError(f"one-step:{sampler.level:g} is no step of a DDPM process with {schedule.steps} steps.")
+    elif isinstance(sampler, Heun) != isinstance(schedule, Edm):
+        valid = "heun:N, one-step" if isinstance(schedule, Edm) else "ddpm:N, ddim:N, one-step"
+        raise OneDPError(
+            f"The sampler '{sampler.label}' does not fit a policy of the process '{schedule.kind}'. Valid: {valid}."
+        )
+    elif isinstance(sampler, Ddim) and isinstance(schedule, CosineDdpm):
+        sampler.grid(schedule)
+
+
 def parse_sampler(text: str, schedule: CosineDdpm | Edm) -> Ddim | Heun | OneStep:
     """Read ``ddpm:100``, ``ddim:10``, ``heun:18``, ``one-step`` or ``one-step:LEVEL``; raises ``OneDPError``."""
     kind, _, number = text.partition(":")
@@ -277,8 +308,7 @@ def parse_sampler(text: str, schedule: CosineDdpm | Edm) -> Ddim | Heun | OneSte
         raise OneDPError(unknown_choice("sampler", kind, SAMPLERS) + " Examples: ddpm:100, ddim:10, heun:18, one-step.")
     try:
         if kind == "one-step":
-            default = 65.0 if isinstance(schedule, CosineDdpm) else 2.5
-            return OneStep(level=float(number) if number else default)
+            return OneStep(level=float(number) if number else DEFAULT_LEVELS[schedule.kind])
         steps = {"steps": int(number)} if number else {}
         return sampler_from_json({"kind": kind, **steps})
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from onedp.diffusion.samplers import (
     Ddpm,
     Heun,
     OneStep,
+    check_sampler,
     parse_sampler,
     sampler_from_json,
     sampler_to_json,
@@ -65,14 +67,21 @@ def test_ddpm_draws_from_the_data_distribution(steps, tolerance):
     assert chunks.std().item() == pytest.approx(0.2, rel=tolerance)
 
 
-def test_ddpm_step_has_the_posterior_variance_of_the_ddpm_paper():
-    """eta = 1 on the full grid: beta-tilde = (1 - abar_{k-1}) / (1 - abar_k) beta_k."""
-    schedule = CosineDdpm()
-    k = 50
-    now, then = schedule.alpha_bar[k], schedule.alpha_bar[k - 1]
-    beta = 1 - now / then
-    assert Ddpm(100).grid(schedule)[:3] == [99, 98, 97]
-    assert torch.isclose((1 - then) / (1 - now) * (1 - now / then), (1 - then) / (1 - now) * beta)
+def test_ddpm_steps_follow_the_posterior_of_the_ddpm_paper():
+    """The whole chain against their algorithm 2 written out with the mean and variance of their eq. 7."""
+    schedule, noise, clip = CosineDdpm(), draw(3, 100), 0.6
+    denoiser, cond = GaussianDenoiser(schedule, MEAN, STD).double(), torch.zeros(3, 1)
+    bar = torch.cat([torch.ones(1, dtype=torch.float64), schedule.alpha_bar])  # bar[k] for k = 1..100
+    x = noise[:, 0].double()
+    with torch.no_grad():
+        for i, k in enumerate(range(100, 0, -1)):
+            x0 = denoiser.x0(x.float(), torch.full((3,), k - 1), cond).double().clamp(-clip, clip)
+            beta = 1 - bar[k] / bar[k - 1]
+            mean = bar[k - 1].sqrt() * beta / (1 - bar[k]) * x0
+            mean = mean + (bar[k] / bar[k - 1]).sqrt() * (1 - bar[k - 1]) / (1 - bar[k]) * x
+            tilde = (1 - bar[k - 1]) / (1 - bar[k]) * beta
+            x = mean + tilde.sqrt() * noise[:, i + 1].double() if k > 1 else x0
+    torch.testing.assert_close(sample(Ddpm(100, clip=clip), schedule, noise), x, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +179,17 @@ def test_bad_sampler_names_are_explained(text, message):
 
 
 def test_samplers_refuse_the_other_process_and_impossible_steps():
-    with pytest.raises(OneDPError, match="needs a policy trained with the process 'CosineDdpm'"):
-        sample(Ddim(10), Edm(), draw(1, 1))
-    with pytest.raises(OneDPError, match="needs a policy trained with the process 'Edm'"):
-        sample(Heun(10), CosineDdpm(), draw(1, 1))
-    with pytest.raises(OneDPError, match=r"N must be 1\.\.100"):
-        sample(Ddim(101), CosineDdpm(), draw(1, 1))
+    for sampler, schedule, message in (
+        (Ddim(10), Edm(), "does not fit a policy of the process 'edm'. Valid: heun:N"),
+        (Heun(10), CosineDdpm(), "does not fit a policy of the process 'ddpm'. Valid: ddpm:N"),
+        (Ddim(101), CosineDdpm(), "N must be 1..100"),
+        (OneStep(200.0), CosineDdpm(), "one-step:200 is no step of a DDPM process with 100 steps"),
+        (OneStep(50.7), CosineDdpm(), "is no step"),
+    ):
+        with pytest.raises(OneDPError, match=re.escape(message)):
+            check_sampler(sampler, schedule)
+    for text in ("heun:0", "ddpm:-3", "ddim:0", "one-step:-5", "one-step:0"):
+        with pytest.raises(OneDPError, match=r"not possible|above 0"):
+            parse_sampler(text, CosineDdpm())
     with pytest.raises(ArtifactError, match="Unknown sampler 'euler'"):
         sampler_from_json({"kind": "euler"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,14 @@ from tqdm import tqdm
 from onedp.errors import OneDPError
 from onedp.evaluate.results import Comparison, EvaluationResult, load_results, save_results
 from onedp.evaluate.rollout import record_episode
-from onedp.evaluate.runner import EvaluationRequest, evaluate
+from onedp.evaluate.runner import EvaluationRequest, evaluate, one_thread
 from onedp.evaluate.tables import markdown_table, short_names
 from onedp.files import write_text
 from onedp.policy import TorchPolicy, load_policy
 from onedp.report.report import write_report
 from onedp.report.video import RecordedEpisode, RolloutClip, choose_starts, make_clip
 from onedp.tasks import get_task
+from onedp.train.metrics import read_metrics
 
 VIDEO_SIZE = 256
 VIDEO_PASSES = 40
@@ -62,9 +63,25 @@ def compare(request: ComparisonRequest) -> Comparison:
     """Evaluate every contestant on the same starts and pair it with the reference; raises ``OneDPError``."""
     if not 0 <= request.reference < len(request.contestants):
         raise OneDPError(f"The reference is number {request.reference} of {len(request.contestants)} policies.")
+    _check_labels(request)
     results = [_result(request, contestant) for contestant in request.contestants]
     uneven = len({tuple(result.seeds) for result in results}) > 1
     return Comparison.build(results, results[request.reference].label, common_only=uneven)
+
+
+def _check_labels(request: ComparisonRequest) -> None:
+    """Load everything before the first episode runs, so a mistake costs seconds."""
+    labels = []
+    for contestant in request.contestants:
+        if contestant.is_result:
+            labels.append(_result(request, contestant).label)
+        else:
+            labels.append(_label(load_policy(contestant.policy, contestant.sampler, request.device)))
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise OneDPError(
+            f"{', '.join(twice)} appears twice. Policies are told apart by their folder's name and sampler; rename one."
+        )
 
 
 def _result(request: ComparisonRequest, contestant: Contestant) -> EvaluationResult:
@@ -136,27 +153,35 @@ def record_clips(comparison: Comparison, request: ComparisonRequest, subject: st
     policies = [load_policy(c.policy, c.sampler, request.device) for c in request.contestants]
     shown = [p for p in policies if p.nfe <= VIDEO_PASSES or _label(p) == comparison.reference]
     starts = choose_starts(comparison.result(subject), comparison.result(comparison.reference), names[subject])
-    return [
-        make_clip(start, [_recorded(policy, comparison, start.seed, names) for policy in shown])
-        for start in tqdm(starts, desc="videos", unit="start", disable=None)
-    ]
+    clips = []
+    for start in tqdm(starts, desc="videos", unit="start", disable=None):
+        episodes = [_recorded(policy, comparison, start.seed, names) for policy in shown]
+        complete = [episode for episode in episodes if episode is not None]
+        if len(complete) == len(episodes):
+            clips.append(make_clip(start, complete))
+    return clips
 
 
 def _label(policy: TorchPolicy) -> str:
     return f"{policy.name}@{policy.sampler.label}"
 
 
-def _recorded(policy: TorchPolicy, comparison: Comparison, seed: int, names: Mapping[str, str]) -> RecordedEpisode:
-    """The evaluation's episode again, with pictures; a video may not contradict the numbers."""
+def _recorded(
+    policy: TorchPolicy, comparison: Comparison, seed: int, names: Mapping[str, str]
+) -> RecordedEpisode | None:
+    """The evaluation's episode again, with pictures; None if it differs: a video may not contradict the numbers."""
     label = _label(policy)
     result = comparison.result(label)
-    recording = record_episode(policy, get_task(comparison.task), seed, result.first_seed, VIDEO_SIZE)
+    with one_thread():
+        recording = record_episode(policy, get_task(comparison.task), seed, result.first_seed, VIDEO_SIZE)
     row = next(row for row in result.per_episode if row.seed == seed)
     if (max(recording.scores), recording.success) != (row.score, row.success):
-        raise OneDPError(
-            f"The roll-out of {label} on seed {seed} could not be repeated for the video: its score was {row.score}, "
-            f"now it is {max(recording.scores)}. Please report this with your hardware and versions."
+        warnings.warn(
+            f"The roll-out of {label} on seed {seed} did not repeat exactly (score {row.score}, now "
+            f"{max(recording.scores)}), so this start is not shown. On a CPU please report it.",
+            stacklevel=2,
         )
+        return None
     return RecordedEpisode(names[label], policy.nfe, recording.frames, recording.scores, recording.success)
 
 
@@ -172,7 +197,7 @@ PANELS: dict[str, Sequence[str]] = {
 
 def diagnostic_panels(metrics: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
     """Series over steps from a run's ``metrics.jsonl``: title -> name -> (steps, values)."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = read_metrics(metrics)
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for title, names in PANELS.items():
         for name in names:

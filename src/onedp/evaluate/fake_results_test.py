@@ -50,7 +50,7 @@ def fake_evaluation(
         "date": "2026-01-31",
         "environment_steps_per_s": 812.5,
         "wall_clock_s": 16.4,
-        "noise_passes_counted": nfe,
+        "passes_counted": nfe,
         "parameters": 4_103_426,
     }
     return EvaluationResult.from_episodes(rows, **{**about, **changed})

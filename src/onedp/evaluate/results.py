@@ -70,7 +70,7 @@ class EvaluationResult:
     """ISO 8601 date, if known."""
     environment_steps_per_s: float
     wall_clock_s: float
-    noise_passes_counted: int | None
+    passes_counted: int | None
     """Network passes per chunk that a hook counted; None where no hook can count."""
     parameters: int
     """Number of weights."""

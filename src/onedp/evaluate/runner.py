@@ -5,15 +5,12 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import multiprocessing
-import os
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,7 @@ from onedp.artifact import resolve_artifact
 from onedp.errors import OneDPError
 from onedp.evaluate.results import EpisodeResult, EvaluationResult
 from onedp.evaluate.rollout import GROUP_SIZE, groups_of, run_group
+from onedp.machine import command_line, cpu_name, usable_cores
 from onedp.policy import TorchPolicy, load_policy
 from onedp.tasks import Environment, Task, get_task
 from onedp.types import episode_noise
@@ -67,6 +65,9 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
             f"The policy {policy.name} was trained on '{policy.task}' and does not fit the observations or actions of "
             f"'{task.name}'. Evaluate it with --task {policy.task}."
         )
+    passes = count_passes(policy)
+    if passes != policy.nfe:
+        raise OneDPError(f"{policy.sampler.label} declares {policy.nfe} network passes, a hook counted {passes}.")
     latencies_ms = latency_ms(policy)
     start = time.perf_counter()
     rows = run_episodes(request, policy, task)
@@ -74,7 +75,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     return EvaluationResult.from_episodes(
         rows,
         policy=policy.name,
-        task=task.name,
+        task=request.task or policy.task,
         sampler=policy.sampler.label,
         nfe=policy.nfe,
         latency_ms_p50=float(np.percentile(latencies_ms, 50)),
@@ -86,7 +87,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
         date=datetime.date.today().isoformat(),
         environment_steps_per_s=sum(row.steps for row in rows) / seconds,
         wall_clock_s=seconds,
-        noise_passes_counted=count_passes(policy),
+        passes_counted=passes,
         parameters=sum(p.numel() for p in policy.denoiser.parameters()),
     )
 
@@ -94,7 +95,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
 def run_episodes(request: EvaluationRequest, policy: TorchPolicy, task: Task) -> list[EpisodeResult]:
     """All episodes, in worker processes with one thread each (in this process for a single group)."""
     groups = groups_of(request.first_seed, request.episodes)
-    workers = min(request.workers or os.cpu_count() or 1, len(groups))
+    workers = min(request.workers or usable_cores(), len(groups))
     bar = tqdm(total=request.episodes, desc=f"{policy.name} {policy.sampler.label}", unit="episode", disable=None)
     rows: list[EpisodeResult] = []
     for done in _results(request, policy, task, groups, workers):
@@ -109,14 +110,10 @@ def _results(
     request: EvaluationRequest, policy: TorchPolicy, task: Task, groups: list[list[int]], workers: int
 ) -> Iterator[list[EpisodeResult]]:
     if workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # another number of threads would round otherwise
-        try:
+        with one_thread():
             envs = [task.make_env() for _ in range(GROUP_SIZE)]
             for group in groups:
                 yield run_group(policy, task, envs, group)
-        finally:
-            torch.set_num_threads(threads)
         return
     arguments = (str(resolve_artifact(request.policy)), request.sampler, request.device, request.task or policy.task)
     context = multiprocessing.get_context("spawn")
@@ -145,15 +142,22 @@ def latency_ms(policy: TorchPolicy, seconds: float = LATENCY_SECONDS) -> list[fl
     """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised."""
     obs = policy.spec.fake_observation(1, np.random.default_rng(0))
     noise = episode_noise(0, 0, policy.noise_shape)[None]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         started = time.perf_counter()
         for _ in range(3):
             _timed(policy, lambda: policy.infer(obs, noise))
         each = (time.perf_counter() - started) / 3
         calls = int(np.clip(seconds / each, 20, 300))
         return [1000 * _timed(policy, lambda: policy.infer(obs, noise)) for _ in range(calls)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Episodes always run with one thread of PyTorch: another number rounds otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -186,8 +190,8 @@ def count_passes(policy: TorchPolicy) -> int:
 def hardware(device: str) -> dict[str, Any]:
     """What the numbers were measured on."""
     facts: dict[str, Any] = {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
         "threads": 1,
         "device": device,
         "torch": torch.__version__,
@@ -196,17 +200,3 @@ def hardware(device: str) -> dict[str, Any]:
     if device.startswith("cuda"):
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def command_line() -> str:
-    """The command of this process, without the folder it was started from."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

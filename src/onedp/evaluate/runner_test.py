@@ -152,7 +152,7 @@ def test_scores_do_not_depend_on_the_number_of_workers(pusht_policy):
     ]
     assert results[0].per_episode == results[1].per_episode
     assert len({row.score for row in results[0].per_episode}) > 5
-    assert results[0].noise_passes_counted == results[0].nfe == 1
+    assert results[0].passes_counted == results[0].nfe == 1
     assert results[0].environment_steps_per_s > 0
 
 

@@ -171,7 +171,7 @@ def three_digits(value: float) -> str:
 
 def _passes(result: EvaluationResult) -> str:
     """Declared passes, and the counted ones when they contradict."""
-    counted = result.noise_passes_counted
+    counted = result.passes_counted
     return str(result.nfe) if counted in (None, result.nfe) else f"{result.nfe} (counted {counted})"
 
 

@@ -54,7 +54,7 @@ def test_terminal_table_fits_80_columns_whole(comparison):
 
 
 def test_passes_that_a_hook_contradicts_are_shown(comparison):
-    lying = dataclasses.replace(comparison.result(STUDENT), noise_passes_counted=10)
+    lying = dataclasses.replace(comparison.result(STUDENT), passes_counted=10)
     rows = comparison_rows(Comparison.build([comparison.result(REFERENCE), lying], REFERENCE))
     assert rows[1].passes == "1 (counted 10)"
 

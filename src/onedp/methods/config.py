@@ -56,9 +56,13 @@ class OneDpConfig:
 
     variant: Literal["s", "d"] = "s"
     """s: stochastic, with a generator score network; d: deterministic, without."""
-    generator: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-6, betas=(0.0, 0.999)))
+    generator: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(lr=1e-6, betas=(0.0, 0.999), weight_decay=0.0)
+    )
     """Optimizer of the generator."""
-    tracker: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-5, betas=(0.0, 0.999)))
+    tracker: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(lr=2e-5, betas=(0.0, 0.999), weight_decay=0.0)
+    )
     """Optimizer of the generator score network (variant s)."""
     initial_level: float | None = None
     """Level at which the generator asks its network; None: step 65 (DDPM) or sigma 2.5 (EDM)."""

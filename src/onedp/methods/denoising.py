@@ -18,7 +18,8 @@ from onedp.methods.method import Batch, Method, OptimizerRole
 class Denoising(Method):
     """Minimise the squared error of the denoiser's raw output at the process's training times."""
 
-    def __init__(self, config: DenoisingConfig, denoiser: Denoiser, steps: int):
+    def __init__(self, config: DenoisingConfig, denoiser: Denoiser, steps: int, clip: float | None = 1.0):
+        self.clip = clip  # None for data that is not scaled to [-1, 1]
         self.networks = {"denoiser": denoiser}
         self.optimizers = {"denoising": OptimizerRole("denoiser", config.optimizer, 0, steps)}
         self.averaged = {"denoiser": config.ema}
@@ -37,7 +38,8 @@ class Denoising(Method):
 
     def sampler(self) -> Sampler:
         """DDIM-10, or Heun-10 for EDM: the references of every comparison."""
-        return Ddim(10) if isinstance(self.networks["denoiser"].schedule, CosineDdpm) else Heun(10)
+        ddpm = isinstance(self.networks["denoiser"].schedule, CosineDdpm)
+        return Ddim(10, clip=self.clip) if ddpm else Heun(10, clip=self.clip)
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Denoising loss of the averaged weights on held-out windows."""

@@ -149,9 +149,7 @@ def _verdict(comparison: Comparison, verdict: Verdict, margin: float) -> dict[st
             {
                 "title": "Network passes per chunk",
                 "value": f"{reference.nfe} → {result.nfe}",
-                "detail": "not counted"
-                if result.noise_passes_counted is None
-                else f"{result.noise_passes_counted} counted",
+                "detail": "not counted" if result.passes_counted is None else f"{result.passes_counted} counted",
             },
             {
                 "title": "Time per chunk (p50)",

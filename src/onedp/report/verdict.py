@@ -177,11 +177,11 @@ def _factor(factor: float) -> str:
 
 def _passes(result: EvaluationResult) -> str:
     word = "pass" if result.nfe == 1 else "passes"
-    if result.noise_passes_counted is None:
+    if result.passes_counted is None:
         return f"{result.nfe} network {word} (not counted)"
-    if result.noise_passes_counted == result.nfe:
+    if result.passes_counted == result.nfe:
         return f"{result.nfe} network {word} (counted)"
-    return f"{result.nfe} network {word} declared, {result.noise_passes_counted} counted: a contradiction,"
+    return f"{result.nfe} network {word} declared, {result.passes_counted} counted: a contradiction,"
 
 
 def limits(comparison: Comparison, margin: float = MARGIN) -> list[str]:
@@ -228,9 +228,9 @@ def _distrust(results: tuple[EvaluationResult, ...], names: dict[str, str]) -> l
             "scores of rows with fewer starts are not comparable start by start."
         )
     for result in results:
-        if result.noise_passes_counted not in (None, result.nfe):
+        if result.passes_counted not in (None, result.nfe):
             found.append(
                 f"The pass count of {names[result.label]}: its sampler declares {result.nfe}, a hook counted "
-                f"{result.noise_passes_counted}."
+                f"{result.passes_counted}."
             )
     return found

@@ -103,7 +103,7 @@ def test_limits_always_say_what_is_not_shown():
 def test_limits_name_what_to_distrust():
     reference = fake_evaluation(episodes=60)
     odd = fake_evaluation(
-        "odd", "one-step", nfe=1, episodes=50, digest="x", noise_passes_counted=3, package_version="0.0.9",
+        "odd", "one-step", nfe=1, episodes=50, digest="x", passes_counted=3, package_version="0.0.9",
         hardware={"cpu": "other", "cores": 64, "threads": 8, "device": "cpu"},
     )  # fmt: skip
     comparison = Comparison.build([reference, odd], REFERENCE, common_only=True)
@@ -116,7 +116,7 @@ def test_limits_name_what_to_distrust():
 
 
 def test_uncounted_passes_are_not_called_counted():
-    student = fake_evaluation("student", "one-step", nfe=1, digest="x", noise_passes_counted=None)
+    student = fake_evaluation("student", "one-step", nfe=1, digest="x", passes_counted=None)
     text = verdicts(Comparison.build([fake_evaluation(), student], REFERENCE))[0].speed_text
     assert text.startswith("1 network pass (not counted) per chunk")
 

@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from torch import Tensor
 from tqdm import tqdm
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.errors import TrainingError
+from onedp.errors import OneDPError, TrainingError
+from onedp.files import write_text
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Method
 from onedp.train.config import LoopConfig
+from onedp.train.metrics import read_metrics
 from onedp.train.state import Ema, TrainState
 from onedp.train.windows import WindowTensors, batch_indices
 
@@ -32,9 +35,18 @@ def make_accelerator(config: LoopConfig, out: Path) -> Accelerator:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     trackers = None if config.tracker == "none" else config.tracker
-    return Accelerator(
+    if trackers is not None and trackers not in {str(tracker) for tracker in get_available_trackers()}:
+        raise OneDPError(f"The tracker '{trackers}' is not installed. Install it with: pip install {trackers}")
+    accelerator = Accelerator(
         mixed_precision=config.mixed_precision, cpu=config.cpu, log_with=trackers, project_dir=str(out / "logs")
     )
+    if accelerator.device.type == "mps":
+        raise OneDPError("Training on Apple's mps is not supported (no float64 there). Use --cpu.")
+    if config.batch_size % accelerator.num_processes:
+        raise OneDPError(
+            f"The batch size {config.batch_size} must be divisible by the {accelerator.num_processes} processes."
+        )
+    return accelerator
 
 
 def run_training(
@@ -59,12 +71,20 @@ def run_training(
     _prepare(method, state, data, config, out, run, accelerator)
     last = min(config.steps, stop_after or config.steps)
     log = MetricsLog(out / "metrics.jsonl", accelerator, run, state.step)
-    bar = tqdm(initial=state.step, total=config.steps, desc=out.name, unit="step", disable=None, dynamic_ncols=True)
+    bar = tqdm(
+        initial=state.step,
+        total=config.steps,
+        desc=out.name,
+        unit="step",
+        dynamic_ncols=True,
+        disable=None if accelerator.is_main_process else True,
+    )
+    start = time.perf_counter()
+    before = state.seconds
     while state.step < last:
-        start = time.perf_counter()
         logs = _train_step(method, state, data, config, accelerator)
-        state.seconds += time.perf_counter() - start
         state.step += 1
+        state.seconds = before + time.perf_counter() - start  # logs, diagnostics and checkpoints included
         bar.update()
         log.add(logs)
         if state.step % config.log_every == 0 or state.step == last:
@@ -149,14 +169,14 @@ def _train_step(
         optimizer.zero_grad(set_to_none=True)
         with accelerator.autocast():
             loss, numbers = method.loss(name, batch, state.step, generator)
-        _require_finite(loss, name, state.step)
         accelerator.backward(loss)
         parameters = [p for p in method.networks[role.network].parameters() if p.grad is not None]
         if processes > 1:
             for parameter in parameters:
                 parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
-        if role.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, role.config.clip_norm)
+        limit = math.inf if role.config.clip_norm is None else role.config.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        _require_finite(norm, name, state.step)  # before the weights, their average or a checkpoint see it
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(role.config, state.step - role.first_step, role.last_step - role.first_step)
         optimizer.step()
@@ -180,12 +200,12 @@ def _generator(seed: int, step: int, rank: int, device: torch.device, position: 
     return torch.Generator(device).manual_seed(mixed)
 
 
-def _require_finite(loss: Tensor, name: str, step: int) -> None:
-    if not torch.isfinite(loss):
+def _require_finite(norm: Tensor, name: str, step: int) -> None:
+    if not torch.isfinite(norm):
         raise TrainingError(
-            f"The loss '{name}' is {loss.item()} at step {step}: training has diverged and was stopped. The newest "
-            "checkpoint is from before. Lower the learning rate of its optimizer, or set clip_norm; if it happens in "
-            "the first steps, look at the data with: onedp inspect PATH"
+            f"The gradient of the loss '{name}' is {norm.item()} at step {step}: training has diverged and was "
+            "stopped. The newest checkpoint is from before. Lower its optimizer's learning rate, or set clip_norm; "
+            "if it happens in the first steps, look at the data with: onedp inspect PATH"
         )
 
 
@@ -199,8 +219,8 @@ class MetricsLog:
         self._path = path
         if accelerator.is_main_process:
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = _lines_up_to(path, step) if step else []
-            path.write_text("".join(kept))
+            kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         if accelerator.log_with:
             accelerator.init_trackers("onedp")
 
@@ -232,9 +252,3 @@ class MetricsLog:
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         self._accelerator.log(dict(numbers), step=state.step)
-
-
-def _lines_up_to(path: Path, step: int) -> list[str]:
-    if not path.exists():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]

@@ -6,8 +6,6 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import shlex
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +17,8 @@ import torch
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import OneDPError, TrainingError
-from onedp.files import write_json
+from onedp.files import recover_folder, write_json
+from onedp.machine import command_line, cpu_name
 from onedp.methods.denoising import Denoising
 from onedp.methods.method import Method
 from onedp.methods.onedp import OneDp
@@ -29,6 +28,7 @@ from onedp.tasks import get_task
 from onedp.tasks.demonstrations import demonstration_warnings, load_demonstrations, load_observations
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.loop import make_accelerator, result_network, run_training
+from onedp.train.metrics import last_diagnostics
 from onedp.train.windows import window_tensors
 
 MOVED_ENOUGH = 1e-3
@@ -48,7 +48,8 @@ def train_teacher(
     schedule, parameterization = _process(run.method.process)
     torch.manual_seed(run.loop.seed)
     denoiser = build_denoiser(run.network, task.spec, schedule, parameterization)
-    method = Denoising(run.method, denoiser, run.loop.steps)
+    clip = 1.0 if run.normalization == "min_max" else None
+    method = Denoising(run.method, denoiser, run.loop.steps, clip)
     policy = TorchPolicy(
         name=out.name,
         spec=task.spec,
@@ -110,11 +111,11 @@ def _run(
 ) -> TorchPolicy | None:
     identity = run_identity(run, policy.provenance)
     if accelerator.is_main_process and not resume:
-        write_json(out / "run.json", {"kind": type(run).__name__, "run": plain_run(run), "identity": identity})
+        write_json(out / "run.json", {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity})
     state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after)
     if state.step < loop.steps:
         return None
-    diagnostics = _last_diagnostics(out / "metrics.jsonl")
+    diagnostics = last_diagnostics(out / "metrics.jsonl")
     if diagnostics.get("moved", 1.0) < MOVED_ENOUGH:
         warnings.warn(
             f"The student's actions moved by only {diagnostics['moved']:.1e} (normalised) from the undistilled "
@@ -134,12 +135,22 @@ def _run(
     )
     if accelerator.is_main_process:
         save_policy(out / "policy", result)
+    accelerator.wait_for_everyone()
     return result
 
 
 def plain_run(run: TeacherRun | StudentRun) -> dict[str, Any]:
     """The run's options as plain data, for ``run.json``; ``resume_run`` reads them back."""
     return json.loads(json.dumps(dataclasses.asdict(run), default=str))
+
+
+def _from_anywhere(run: TeacherRun | StudentRun) -> dict[str, Any]:
+    """``plain_run`` with absolute paths, so the run can be resumed from another folder."""
+    options = plain_run(run)
+    for name in ("data", "teacher"):
+        if name in options and Path(options[name]).exists():
+            options[name] = str(Path(options[name]).resolve())
+    return options
 
 
 def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,8 +170,8 @@ def new_run_folder(out: Path) -> None:
         raise OneDPError(f"{out} already holds a run. Continue it with --resume {out}, or choose another --out.")
 
 
-def resume_run(out: Path) -> TorchPolicy | None:
-    """Continue the run in ``out`` from its newest checkpoint; raises ``OneDPError`` when there is none."""
+def resume_run(out: Path, kind: str) -> TorchPolicy | None:
+    """Continue the run in ``out`` from its newest checkpoint; raises ``OneDPError`` when it holds no ``kind``."""
     try:
         saved = json.loads((out / "run.json").read_text())
         kinds: dict[str, Any] = {"TeacherRun": TeacherRun, "StudentRun": StudentRun}
@@ -169,7 +180,13 @@ def resume_run(out: Path) -> TorchPolicy | None:
         raise OneDPError(
             f"{out} holds no run to resume: run.json cannot be read ({error}). Start with --out."
         ) from error
-    resume = (out / "checkpoint" / "state.json").exists()  # killed before the first checkpoint: start over
+    if saved["kind"] != kind:
+        verb = "train" if saved["kind"] == "TeacherRun" else "distill"
+        raise OneDPError(f"{out} is a run of the other kind. Continue it with: onedp {verb} --resume {out}")
+    recover_folder(out / "checkpoint")
+    resume = (out / "checkpoint" / "state.json").exists()
+    if not resume:
+        print(f"{out} has no checkpoint yet; starting it over.")
     if isinstance(run, TeacherRun):
         return train_teacher(run, out, resume=resume)
     return distill_student(run, out, resume=resume)
@@ -178,7 +195,8 @@ def resume_run(out: Path) -> TorchPolicy | None:
 def environment() -> dict[str, Any]:
     """Versions, hardware and the command, for provenance."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
+        "cpu": cpu_name(),
         "versions": {
             "onedp": importlib.metadata.version("onedp"),
             "torch": torch.__version__,
@@ -195,13 +213,3 @@ def _process(name: str) -> tuple[CosineDdpm | Edm, str]:
 def _warn(sentences: list[str]) -> None:
     for sentence in sentences:
         warnings.warn(sentence, stacklevel=3)
-
-
-def _last_diagnostics(path: Path) -> dict[str, float]:
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    prefix = "diagnostics/"
-    for line in reversed(lines):
-        numbers = {key.removeprefix(prefix): value for key, value in line.items() if key.startswith(prefix)}
-        if numbers:
-            return numbers
-    return {}
