@@ -127,7 +127,7 @@ def test_not_a_number_stops_training_with_an_explanation(tmp_path):
     with torch.no_grad():
         next(method.networks["denoiser"].parameters()).fill_(float("nan"))
     with pytest.raises(
-        TrainingError, match=r"gradient of the loss 'denoising' is nan at step 0.*Lower the learning rate"
+        TrainingError, match=r"gradient of the loss 'denoising' is nan at step 0.*Lower its optimizer's learning rate"
     ):
         train(tmp_path, method)
     assert not (tmp_path / "checkpoint").exists()
