@@ -32,6 +32,8 @@ if __name__ == "__main__":
     if options.noise_scale is not None:
         if not isinstance(policy.sampler, OneStep):
             raise SystemExit(f"{options.run} is no one-step student; it has the sampler {policy.sampler.label}.")
-        policy = replace(policy, sampler=replace(policy.sampler, noise_scale=options.noise_scale))
+        sampler = replace(policy.sampler, noise_scale=options.noise_scale)
+        provenance = {**policy.provenance, "acting_noise_scale_set_when_shipped": options.noise_scale}
+        policy = replace(policy, sampler=sampler, provenance=provenance)
     digest = save_policy(SHIPPED / options.name, policy, dtype="float16")
     print(f"{options.name}: {digest}")

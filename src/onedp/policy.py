@@ -60,8 +60,7 @@ class TorchPolicy:
         schedule: Any = self.denoiser.schedule
         sampler = parse_sampler(text, schedule)
         check_sampler(sampler, schedule)
-        if hasattr(self.sampler, "clip"):
-            sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
+        sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
         if sampler.kind == "one-step" and self.sampler.kind == "one-step" and ":" not in text:
             return self  # a student keeps its own level and noise scale
         return replace(self, sampler=sampler)

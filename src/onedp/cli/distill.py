@@ -55,7 +55,7 @@ class Distill:
     def student_run(self, data: Path) -> StudentRun:
         """The run these options describe."""
         recipe = preset(self.preset, "s" if self.method == "onedp-s" else "d")
-        config, steps = recipe.config, self.steps or recipe.steps
+        config, steps = recipe.config, recipe.steps if self.steps is None else self.steps
         share = steps / recipe.steps
         config = replace(
             config,
@@ -67,7 +67,7 @@ class Distill:
         )
         loop = LoopConfig(
             steps=steps,
-            batch_size=self.batch_size or recipe.batch_size,
+            batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
             seed=self.seed,
             mixed_precision=self.mixed_precision,
             cpu=self.cpu,

@@ -79,7 +79,7 @@ def run_group(
         batch = {name: np.stack([o[name] for o in obs])[rows] for name in obs[0]}
         actions = policy.infer(batch, noise[rows])[first_row:]  # (B, Tp - To + 1, Da)
         for tick in range(spec.n_action_steps):
-            for episode, chunk_of_episode in zip(episodes, actions, strict=False):
+            for episode, chunk_of_episode in zip(episodes, actions[: len(episodes)], strict=True):
                 episode.step(chunk_of_episode[tick])
         chunk += 1
     return [episode.result() for episode in episodes]

@@ -86,7 +86,7 @@ class OneDp(Method):
     def sampler(self) -> OneStep:
         """The generator's level; no noise for variant D (z = 0)."""
         scale = 0.0 if self.config.variant == "d" else self.config.acting_noise_scale
-        return OneStep(level=self.one_step.level, noise_scale=scale, clip=getattr(self.teacher_sampler, "clip", 1.0))
+        return OneStep(level=self.one_step.level, noise_scale=scale, clip=self.teacher_sampler.clip)
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Brief 9.3: student against teacher and, in variant S, against its tracker."""
