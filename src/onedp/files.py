@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except (OSError, SafetensorError) as error:
         raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
     finally:
@@ -79,6 +81,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(temporary, path)
+        _flush_folder(path.parent)
     except (OSError, SafetensorError) as error:
         raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
     finally:
@@ -86,8 +89,30 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _flush_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power cut, where the system can (POSIX)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+ABANDONED_SECONDS = 3600
+"""A temporary folder untouched for so long belongs to a writer that was killed."""
+
+
 def recover_folder(path: Path) -> None:
-    """Undo what a kill between the two renames of ``replaced_folder`` left: the old folder gets its name back."""
+    """Undo what a kill inside ``replaced_folder`` left.
+
+    Between its two renames: the old folder gets its name back. Before them: temporary folders that nobody has touched
+    for an hour are removed.
+    """
+    for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):
+            if abandoned.is_dir() and time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(abandoned, ignore_errors=True)
     for old in sorted(path.parent.glob(f".{path.name}.*.old")):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)

@@ -23,7 +23,8 @@ from onedp.artifact import (
 )
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.samplers import Sampler, check_sampler, parse_sampler, sampler_from_json, sampler_to_json
+from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
+from onedp.diffusion.samplers import Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError, SpecError
 from onedp.nets.build import build_denoiser, network_from_json, network_to_json
@@ -155,6 +156,8 @@ def torch_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
+        if device.type == "mps":
+            raise OneDPError("Apple's mps has no float64, which the samplers need. Use --device cpu.")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise OneDPError(

@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 
+from onedp.cli.resume import only_resume
 from onedp.errors import OneDPError
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.presets import PresetName, preset
@@ -85,10 +86,13 @@ class Distill:
                 "distill needs a TEACHER and --out, for example: onedp distill pusht-keypoints-ddpm "
                 "--method onedp-s --out runs/student (or --resume DIR)."
             )
+        from accelerate import PartialState
+
         from onedp.shipped import shipped_observations
         from onedp.train.run import distill_student, new_run_folder, resume_run
 
         if self.resume is not None:
+            only_resume(self)
             resume_run(self.resume, "StudentRun")
             out = self.resume
         else:
@@ -96,7 +100,7 @@ class Distill:
             new_run_folder(self.out)
             distill_student(self.student_run(self.data or shipped_observations(self.teacher)), self.out)
             out = self.out
-        print(f"Student saved in {out / 'policy'}. Next: onedp evaluate {out} --json student.json")
+        PartialState().print(f"Student saved in {out / 'policy'}. Next: onedp evaluate {out} --json student.json")
 
 
 def _with_lr(config: OptimizerConfig, lr: float | None) -> OptimizerConfig:

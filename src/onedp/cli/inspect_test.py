@@ -189,7 +189,7 @@ def test_policy_with_a_task(tmp_path: Path) -> None:
 
 def test_network_passes_are_those_of_the_samplers() -> None:
     pytest.importorskip("torch")
-    from onedp.diffusion.samplers import SAMPLERS, sampler_to_json
+    from onedp.diffusion.sampler_table import SAMPLERS, sampler_to_json
 
     for sampler in (kind() for kind in SAMPLERS.values()):
         assert _nfe(sampler_to_json(sampler)) == str(sampler.nfe)

@@ -112,6 +112,9 @@ def test_train_distill_inspect_and_resume_by_hand(capsys, tmp_path, demonstratio
         assert "one-step" in out
     code, _, err = run(capsys, "train", "--resume", str(teacher))  # finished: nothing to do, and no harm
     assert code == 0, err
+    code, _, err = run(capsys, "train", "--resume", str(teacher), "--lr", "0.1")
+    assert code == 2
+    assert "leave out lr" in err
     code, _, err = run(
         capsys, "distill", str(student / "onedp-s"), "--data", str(demonstrations), "--out", str(tmp_path / "x")
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from onedp.cli.resume import only_resume
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
 from onedp.nets.config import NETWORK_SIZES
@@ -28,6 +29,8 @@ class Train:
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
     """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
+    mirror: bool = False
+    """Train on mirror images of the demonstrations too, for tasks that look the same in a mirror (Push-T does)."""
     steps: int = 20_000
     """Training steps."""
     batch_size: int = 256
@@ -55,6 +58,7 @@ class Train:
             data=data,
             method=replace(method, optimizer=replace(method.optimizer, lr=self.lr)),
             network=NETWORK_SIZES[self.network],
+            mirror=self.mirror,
             loop=LoopConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,
@@ -74,9 +78,12 @@ class Train:
                 "train needs --data and --out, for example: onedp train --task pusht-keypoints "
                 "--data pusht_cchi_v7_replay.zarr.zip --process ddpm --out runs/teacher (or --resume DIR)."
             )
+        from accelerate import PartialState
+
         from onedp.train.run import new_run_folder, resume_run, train_teacher
 
         if self.resume is not None:
+            only_resume(self)
             resume_run(self.resume, "TeacherRun")
             out = self.resume
         else:
@@ -85,4 +92,4 @@ class Train:
             new_run_folder(self.out)
             train_teacher(self.teacher_run(self.data), self.out)
             out = self.out
-        print(f"Teacher saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")
+        PartialState().print(f"Teacher saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")

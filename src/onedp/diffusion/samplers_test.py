@@ -10,16 +10,8 @@ import pytest
 import torch
 
 from onedp.diffusion.analytic import GaussianDenoiser
-from onedp.diffusion.samplers import (
-    Ddim,
-    Ddpm,
-    Heun,
-    OneStep,
-    check_sampler,
-    parse_sampler,
-    sampler_from_json,
-    sampler_to_json,
-)
+from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
+from onedp.diffusion.samplers import SPACINGS, Ddim, Ddpm, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import ArtifactError, OneDPError
 
@@ -155,13 +147,33 @@ def test_clipping_is_for_acting_only():
         assert sampler.sample(denoiser, torch.zeros(2, 1), z).abs().max() <= 1
 
 
-@pytest.mark.parametrize("sampler", [Ddpm(50), Ddim(7, clip=None), Heun(9), OneStep(2.5, noise_scale=0.5)])
+def test_spacings_visit_the_steps_they_promise():
+    process = CosineDdpm()
+    assert Ddim(10).grid(process) == [99, 88, 77, 66, 55, 44, 33, 22, 11, 0]
+    assert Ddim(10, spacing="leading").grid(process) == [90, 80, 70, 60, 50, 40, 30, 20, 10, 0]
+    assert Ddim(10, spacing="trailing").grid(process) == [99, 89, 79, 69, 59, 49, 39, 29, 19, 9]
+    for spacing in SPACINGS:
+        assert Ddpm(100, spacing=spacing).grid(process) == list(range(99, -1, -1))
+        for steps in range(2, 101):
+            grid = Ddim(steps, spacing=spacing).grid(process)
+            assert len(set(grid)) == steps
+            assert grid == sorted(grid, reverse=True)
+    assert Ddim(1).grid(process) == [99]
+    with pytest.raises(OneDPError, match=r"Unknown spacing 'trailling'\. Did you mean 'trailing'"):
+        parse_sampler("ddim:10:trailling", process)
+
+
+@pytest.mark.parametrize(
+    "sampler", [Ddpm(50), Ddim(7, clip=None, spacing="leading"), Heun(9), OneStep(2.5, noise_scale=0.5)]
+)
 def test_json_round_trip(sampler):
     assert sampler_from_json(sampler_to_json(sampler)) == sampler
 
 
 def test_parsing():
     assert parse_sampler("ddim:10", CosineDdpm()) == Ddim(10)
+    assert parse_sampler("ddim:10:trailing", CosineDdpm()) == Ddim(10, spacing="trailing")
+    assert parse_sampler(Ddim(10, spacing="leading").label, CosineDdpm()) == Ddim(10, spacing="leading")
     assert parse_sampler("one-step", Edm()) == OneStep(2.5)
     assert parse_sampler("one-step:50", CosineDdpm()) == OneStep(50.0)
 
@@ -171,6 +183,7 @@ def test_parsing():
     [
         ("dddim:10", "Unknown sampler 'dddim'. Did you mean 'ddim'"),
         ("ddim:ten", "no valid number after the colon: 'ten'"),
+        ("heun:10:leading", "too many parts"),
     ],
 )
 def test_bad_sampler_names_are_explained(text, message):

@@ -18,7 +18,7 @@ from torch import Tensor
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import CosineDdpm, diffuse, expand_like
-from onedp.errors import TrainingError
+from onedp.errors import OneDPError, TrainingError
 from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
@@ -43,6 +43,16 @@ class OneDp(Method):
         level = config.initial_level if config.initial_level is not None else (65.0 if ddpm else 2.5)
         self.one_step = OneStep(level=level)
         matching = config.regression_steps + config.tracker_warmup
+        if matching > steps:
+            raise OneDPError(
+                f"{config.regression_steps} steps of regression and {config.tracker_warmup} of tracker warm-up are "
+                f"more than the {steps} steps in all."
+            )
+        if config.regression_steps and teacher_sampler.draws != 1:
+            raise OneDPError(
+                f"Regression needs a deterministic sampler (ddim:N or heun:N), not {teacher_sampler.label}: a solution "
+                "must belong to one noise."
+            )
         self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps)}
         if config.regression_steps:
             self.optimizers["regression"] = OptimizerRole("generator", config.regression, 0, config.regression_steps)

@@ -18,13 +18,16 @@ from onedp.tasks.task import Task
 from onedp.types import FieldSpec, PolicySpec
 
 
-def load_demonstrations(path: str | Path, task: Task) -> Episodes:
+def load_demonstrations(path: str | Path, task: Task, mirrored: bool = False) -> Episodes:
     """Observations and actions of a data set as exactly the fields of ``task.spec``, float32 and finite.
 
     Reads ``task.raw_arrays`` and the action only. A data set that lacks the raw arrays but holds the spec's own
-    fields (recorded through the task's environment) is taken as it is. Raises ``DataError``.
+    fields (recorded through the task's environment) is taken as it is. ``mirrored`` gives the same episodes in the
+    task's mirror. Raises ``DataError``.
     """
-    return _load(path, task, (*task.spec.observations, task.spec.action))
+    if mirrored and task.mirror is None:
+        raise OneDPError(f"The task '{task.name}' has no mirror image of itself; train without --mirror.")
+    return _load(path, task, (*task.spec.observations, task.spec.action), mirrored)
 
 
 def load_observations(path: str | Path, task: Task) -> Episodes:
@@ -62,17 +65,22 @@ def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
     return found
 
 
-def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...]) -> Episodes:
+def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored: bool = False) -> Episodes:
     recording = open_recording(path)
     names = tuple(field.name for field in fields)
     raw_names = task.raw_arrays + ((task.spec.action.name,) if task.spec.action.name in names else ())
     if not set(raw_names) <= set(recording.headers) and set(names) <= set(recording.headers):
+        if mirrored:
+            raise DataError(
+                f"{recording.source}: --mirror needs {list(task.raw_arrays)}, the data set has the fields of "
+                f"'{task.name}' only. Train without --mirror."
+            )
         arrays: Mapping[str, ndarray] = recording.episodes(names).arrays
     else:
         _check_raw(recording, task, raw_names)
         raw = recording.episodes(raw_names)
         raw.require_finite(raw_names)
-        arrays = _features(task, raw)
+        arrays = _features(task, raw, mirrored)
     episodes = Episodes(
         {field.name: _checked(field, arrays, recording, task) for field in fields}, recording.ends, recording.source
     )
@@ -99,10 +107,10 @@ def _wrong_shape(source: str, field: FieldSpec, shape: tuple[int, ...], task: Ta
     )
 
 
-def _features(task: Task, raw: Episodes) -> dict[str, ndarray]:
+def _features(task: Task, raw: Episodes, mirrored: bool) -> dict[str, ndarray]:
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity and is reported as such
-            return task.features(raw.arrays)
+            return task.features(task.mirror(raw.arrays) if mirrored and task.mirror else raw.arrays)
     except OneDPError:
         raise
     except Exception as error:  # a task from outside the package may raise anything

@@ -11,10 +11,10 @@ import pytest
 import zarr
 
 from onedp.data.windows import window_index
-from onedp.errors import DataError
+from onedp.errors import DataError, OneDPError
 from onedp.tasks import TASKS
 from onedp.tasks.demonstrations import demonstration_warnings, load_demonstrations, load_observations
-from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE, keypoint_features
+from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE, keypoint_features, mirrored
 from onedp.tasks.task import Task
 
 ENDS = np.array([20, 50])
@@ -55,6 +55,19 @@ def test_data_recorded_in_the_fields_of_the_spec_is_taken_as_it_is(tmp_path: Pat
     assert again.digest() == made.digest()
     only = {name: array for name, array in made.arrays.items() if name != "action"}
     assert set(load_observations(save(tmp_path, **only), PUSHT_KEYPOINTS).arrays) == set(only)
+
+
+def test_mirrored_demonstrations_are_the_features_of_the_mirrored_recording(tmp_path: Path) -> None:
+    path = save(tmp_path, state=STATE, action=ACTION)
+    image = load_demonstrations(path, PUSHT_KEYPOINTS, mirrored=True)
+    np.testing.assert_allclose(image.arrays["action"], 512 - ACTION[:, ::-1])
+    reflected = mirrored({"state": STATE})["state"]
+    np.testing.assert_allclose(image.arrays["keypoints"], keypoint_features({"state": reflected})["keypoints"])
+    own_fields = save(tmp_path, **load_demonstrations(path, PUSHT_KEYPOINTS).arrays)
+    with pytest.raises(DataError, match=r"--mirror needs \['state'\].*Train without --mirror"):
+        load_demonstrations(own_fields, PUSHT_KEYPOINTS, mirrored=True)
+    with pytest.raises(OneDPError, match="has no mirror image"):
+        load_demonstrations(path, dataclasses.replace(PUSHT_KEYPOINTS, mirror=None), mirrored=True)
 
 
 def test_missing_array_says_what_the_task_needs(tmp_path: Path) -> None:

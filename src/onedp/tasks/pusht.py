@@ -51,6 +51,24 @@ def state_features(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
     return _with_action(arrays, {"agent_pos": state[:, :2], "block_pos": state[:, 2:4], "block_cos_sin": rotation})
 
 
+def mirrored(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    """``state`` (and ``action``) reflected in the line x + y = 512, the long axis of the T in its goal pose.
+
+    The workspace, the goal, the T and the disc are their own mirror images there, so a reflected demonstration is one
+    too. The T's frame turns the other way: the angle becomes pi/2 - angle.
+    """
+    state = np.asarray(arrays["state"], dtype=np.float64)
+    agent, block, angle = _reflected(state[:, :2]), _reflected(state[:, 2:4]), np.pi / 2 - state[:, 4:]
+    result = {"state": np.concatenate([agent, block, angle], axis=1)}
+    if "action" in arrays:
+        result["action"] = _reflected(np.asarray(arrays["action"], dtype=np.float64))
+    return result
+
+
+def _reflected(points: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
+    return WORKSPACE_PX - points[:, ::-1]
+
+
 def _with_action(arrays: Mapping[str, ndarray], fields: dict[str, ndarray]) -> dict[str, ndarray]:
     if "action" in arrays:
         fields["action"] = np.asarray(arrays["action"])
@@ -139,6 +157,7 @@ PUSHT_KEYPOINTS = Task(
     max_steps=300,
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
+    mirror=mirrored,
 )
 
 PUSHT_STATE = Task(
@@ -152,4 +171,5 @@ PUSHT_STATE = Task(
     max_steps=300,
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
+    mirror=mirrored,
 )

@@ -10,7 +10,14 @@ from gym_pusht.envs import PushTEnv
 
 from onedp.data.readers import open_episodes
 from onedp.errors import OneDPError
-from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE, PushTEnvironment, keypoint_features, keypoints_in_world
+from onedp.tasks.pusht import (
+    PUSHT_KEYPOINTS,
+    PUSHT_STATE,
+    PushTEnvironment,
+    keypoint_features,
+    keypoints_in_world,
+    mirrored,
+)
 from onedp.tasks.task import Environment
 
 
@@ -136,3 +143,43 @@ def test_keypoints_of_the_real_data(pusht_human: Path) -> None:
     # The nine recorded points lie on the same T: inside the hull of the eight, up to its thickness.
     offset = data.arrays["keypoint"].mean(axis=1) - keypoints.reshape(-1, 8, 2).mean(axis=1)
     assert np.abs(offset).max() < 40
+
+
+def placed(env: Environment, state: np.ndarray) -> PushTEnv:
+    """The simulator of ``env`` with agent and block at rest in ``state``."""
+    simulator = simulator_of(env)
+    env.reset(seed=0)
+    simulator.agent.position, simulator.agent.velocity = tuple(state[:2]), (0, 0)
+    simulator.block.angle, simulator.block.position = state[4], tuple(state[2:4])
+    simulator.block.velocity, simulator.block.angular_velocity = (0, 0), 0
+    for body in (simulator.block, simulator.agent):
+        simulator.space.reindex_shapes_for_body(body)
+    return simulator
+
+
+def test_physics_and_reward_are_the_same_in_the_mirror() -> None:
+    """A push and its mirror image in two simulators: the T moves and turns, and ends in mirrored places."""
+    env, other = PUSHT_STATE.make_env(), PUSHT_STATE.make_env()
+    state = np.array([150.0, 230.0, 250.0, 250.0, 0.9])
+    simulator, image = placed(env, state), placed(other, mirrored({"state": state[None]})["state"][0])
+    rewards = []
+    for target in ([300.0, 240.0], [180.0, 300.0], [330.0, 330.0]):
+        for _ in range(8):
+            both = mirrored({"state": simulator.get_obs()[None], "action": np.array([target])})
+            result, reflected = env.step(np.array(target)), other.step(both["action"][0])
+            rewards.append(result.reward)
+            assert reflected.reward == pytest.approx(result.reward, abs=1e-6)
+            np.testing.assert_allclose(
+                keypoints_in_world(mirrored({"state": simulator.get_obs()[None]})["state"]),
+                keypoints_in_world(image.get_obs()[None]),
+                atol=1e-3,
+            )
+    assert np.ptp(rewards) > 0.05  # the T was pushed
+
+
+def test_mirrored_twice_is_the_original() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"state": rng.uniform(0, 512, (5, 5)), "action": rng.uniform(0, 512, (5, 2))}
+    again = mirrored(mirrored(arrays))
+    for name, values in arrays.items():
+        np.testing.assert_allclose(again[name], values)

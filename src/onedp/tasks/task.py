@@ -30,6 +30,10 @@ Features = Callable[[Mapping[str, ndarray]], dict[str, ndarray]]
 """From a data set's raw arrays ``(N, ...)`` to the fields of a spec, ``(N, *shape)`` each."""
 
 
+Mirror = Callable[[Mapping[str, ndarray]], dict[str, ndarray]]
+"""From raw arrays (and the action) to the same recording in a mirror, for tasks that look the same there."""
+
+
 @runtime_checkable
 class Environment(Protocol):
     """One simulated robot. The same seed and actions give the same episode, bit for bit."""
@@ -64,6 +68,8 @@ class Task:
     """Where the human data for it comes from."""
     raw_fields: tuple[FieldSpec, ...] = ()
     """Shapes and units of raw arrays, where they are known; data sets are checked against them before ``features``."""
+    mirror: Mirror | None = None
+    """Exact reflection of the task onto itself, where there is one: it doubles the demonstrations."""
 
     def __post_init__(self) -> None:
         unknown = sorted({field.name for field in self.raw_fields} - set(self.raw_arrays))

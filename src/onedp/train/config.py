@@ -56,6 +56,8 @@ class TeacherRun:
     loop: LoopConfig
     normalization: NormalizationMode = "min_max"
     """How observations and actions are scaled."""
+    mirror: bool = False
+    """Train on the demonstrations and their mirror images."""
 
 
 @dataclass(frozen=True)

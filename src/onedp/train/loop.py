@@ -163,7 +163,7 @@ def _train_step(
     for position, name in enumerate(method.updates(state.step)):
         role = method.optimizers[name]
         generator = _generator(config.seed, state.step, rank, accelerator.device, position)
-        picks = batch_indices(len(data.training), config.batch_size, config.seed + position, state.step)
+        picks = batch_indices(len(data.training), config.batch_size, config.seed, state.step, position)
         batch = data.batch(data.training[picks[rank::processes]], accelerator.device)
         optimizer = state.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
@@ -249,6 +249,12 @@ class MetricsLog:
     def _append(self, state: TrainState, numbers: Mapping[str, float]) -> None:
         if self._accelerator.is_main_process:
             line = {"step": state.step, "seconds": round(state.seconds, 3), **numbers}
-            with self._path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            try:
+                with self._path.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise TrainingError(
+                    f"{self._path} could not be written at step {state.step}: {error}. Free some space; then continue "
+                    f"with --resume {self._path.parent}."
+                ) from error
         self._accelerator.log(dict(numbers), step=state.step)

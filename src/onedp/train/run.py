@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dacite
+import numpy as np
 import torch
 
 from onedp.data.normalize import fit_normalizer
@@ -29,7 +30,7 @@ from onedp.tasks.demonstrations import demonstration_warnings, load_demonstratio
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
-from onedp.train.windows import window_tensors
+from onedp.train.windows import joined, window_tensors
 
 MOVED_ENOUGH = 1e-3
 """Root-mean-square change of the student's normalised actions below which distillation did next to nothing."""
@@ -42,9 +43,11 @@ def train_teacher(
     task = get_task(run.task)
     accelerator = make_accelerator(run.loop, out)
     episodes = load_demonstrations(run.data, task)
-    normalizer = fit_normalizer(episodes.arrays, task.spec, run.normalization)
     _warn(demonstration_warnings(episodes, task.spec))
-    data = window_tensors(episodes, task.spec, normalizer)
+    recordings = [episodes, *([load_demonstrations(run.data, task, mirrored=True)] if run.mirror else [])]
+    arrays = {name: np.concatenate([each.arrays[name] for each in recordings]) for name in episodes.arrays}
+    normalizer = fit_normalizer(arrays, task.spec, run.normalization)
+    data = joined([window_tensors(each, task.spec, normalizer) for each in recordings])
     schedule, parameterization = _process(run.method.process)
     torch.manual_seed(run.loop.seed)
     denoiser = build_denoiser(run.network, task.spec, schedule, parameterization)
@@ -111,7 +114,8 @@ def _run(
 ) -> TorchPolicy | None:
     identity = run_identity(run, policy.provenance)
     if accelerator.is_main_process and not resume:
-        write_json(out / "run.json", {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity})
+        record = {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity}
+        write_json(out / "run.json", {**record, "command": command_line()})
     state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after)
     if state.step < loop.steps:
         return None
@@ -128,7 +132,9 @@ def _run(
         "run": identity,
         "training_seconds": round(state.seconds, 1),
         "final_diagnostics": diagnostics,
+        "processes": accelerator.num_processes,
         **environment(),
+        "command": json.loads((out / "run.json").read_text()).get("command", ""),  # of the beginning, not of a resume
     }
     result = dataclasses.replace(
         policy, denoiser=result_network(method, state), sampler=method.sampler(), provenance=provenance
@@ -193,9 +199,8 @@ def resume_run(out: Path, kind: str) -> TorchPolicy | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, hardware and the command, for provenance."""
+    """Versions and hardware, for provenance."""
     return {
-        "command": command_line(),
         "cpu": cpu_name(),
         "versions": {
             "onedp": importlib.metadata.version("onedp"),

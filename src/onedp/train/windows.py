@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +36,26 @@ class WindowTensors:
         return Batch({name: values[indices].to(device) for name, values in self.nobs.items()}, actions)
 
 
+def joined(parts: Sequence[WindowTensors]) -> WindowTensors:
+    """Windows of several recordings as one; what was held out stays held out."""
+    offsets = np.cumsum([0, *(len(next(iter(part.nobs.values()))) for part in parts[:-1])])
+    actions = [part.nactions for part in parts if part.nactions is not None]
+    return WindowTensors(
+        nobs={name: torch.cat([part.nobs[name] for part in parts]) for name in parts[0].nobs},
+        nactions=torch.cat(actions) if len(actions) == len(parts) else None,
+        training=torch.cat([part.training + offset for part, offset in zip(parts, offsets, strict=True)]),
+        heldout=torch.cat([part.heldout + offset for part, offset in zip(parts, offsets, strict=True)]),
+    )
+
+
 def window_tensors(episodes: Episodes, spec: PolicySpec, normalizer: Normalizer) -> WindowTensors:
-    """Windows of ``episodes`` whose arrays are the fields of ``spec``; the action may be absent."""
+    """Windows of ``episodes`` whose arrays are the fields of ``spec``; the action may be absent.
+
+    Every recorded step owns a window, the last ones too (their actions hold the last one): they alone show how a
+    finished task looks, and what to do there. Diffusion Policy drops them.
+    """
     has_actions = spec.action.name in episodes.arrays
-    index = window_index(episodes.ends, spec, max_padding=None if has_actions else spec.chunk_length)
+    index = window_index(episodes.ends, spec, max_padding=spec.chunk_length - 1)
     arrays = {name: normalizer.normalize(name, np.asarray(values)) for name, values in episodes.arrays.items()}
     if not has_actions:
         arrays[spec.action.name] = np.zeros((episodes.n_steps, spec.action_dim), dtype=np.float32)
@@ -54,8 +71,10 @@ def window_tensors(episodes: Episodes, spec: PolicySpec, normalizer: Normalizer)
     )
 
 
-def batch_indices(n: int, batch_size: int, seed: int, draw: int) -> Tensor:
+def batch_indices(n: int, batch_size: int, seed: int, draw: int, stream: int = 0) -> Tensor:
     """Positions (batch_size,) in ``range(n)`` of the ``draw``-th batch: epochs of permutations, no item left out.
+
+    Each ``stream`` of a seed has permutations of its own.
 
     A pure function, so there is no sampler state to save, and a resumed run continues exactly.
     """
@@ -64,7 +83,7 @@ def batch_indices(n: int, batch_size: int, seed: int, draw: int) -> Tensor:
     while taken < batch_size:
         epoch, offset = divmod(first + taken, n)
         take = min(batch_size - taken, n - offset)
-        parts.append(_permutation(n, seed, epoch)[offset : offset + take])
+        parts.append(_permutation(n, seed, (stream << 32) + epoch)[offset : offset + take])
         taken += take
     return torch.from_numpy(np.concatenate(parts))
 
