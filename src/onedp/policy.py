@@ -24,7 +24,7 @@ from onedp.artifact import (
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
-from onedp.diffusion.samplers import Sampler
+from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError, SpecError
 from onedp.nets.build import build_denoiser, network_from_json, network_to_json
@@ -62,8 +62,10 @@ class TorchPolicy:
         sampler = parse_sampler(text, schedule)
         check_sampler(sampler, schedule)
         sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
-        if sampler.kind == "one-step" and self.sampler.kind == "one-step" and ":" not in text:
-            return self  # a student keeps its own level and noise scale
+        if isinstance(sampler, OneStep) and isinstance(self.sampler, OneStep):
+            if ":" not in text:
+                return self  # a student keeps its own level and noise scale
+            sampler = replace(sampler, input_scale=self.sampler.input_scale)
         return replace(self, sampler=sampler)
 
     def infer(

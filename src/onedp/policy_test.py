@@ -124,9 +124,12 @@ def test_a_student_alone_is_as_large_as_its_teacher_and_acts_without_it(tmp_path
 
 
 def test_a_student_keeps_its_own_level_when_asked_for_one_step():
-    student = make_policy(OneStep(50.0, noise_scale=0.5))
-    assert student.with_sampler("one-step").sampler == OneStep(50.0, noise_scale=0.5)
-    assert student.with_sampler("one-step:65").sampler == OneStep(65.0)
+    own = OneStep(50.0, noise_scale=0.5, input_scale=0.25)
+    student = make_policy(own)
+    assert student.with_sampler("one-step").sampler == own
+    assert student.with_sampler("one-step:50:0.5").sampler == own
+    assert student.with_sampler("one-step:65").sampler == OneStep(65.0, input_scale=0.25)
+    assert own.label == "one-step:50:0.5"
 
 
 def test_a_run_folder_stands_for_its_policy(tmp_path):

@@ -239,14 +239,16 @@ class OneStep:
     """Factor on the input noise when acting; 0 makes the policy deterministic (OneDP-D)."""
     clip: float | None = 1.0
     """Clip of the chunk when acting; training never clips."""
+    input_scale: float = 1.0
+    """Factor on the noise as the network reads it, the one the student was trained with."""
 
     kind = "one-step"
 
     def __post_init__(self) -> None:
-        if not self.level > 0 or not 0 <= self.noise_scale < float("inf"):
+        if not self.level > 0 or not 0 <= self.noise_scale < float("inf") or not self.input_scale > 0:
             raise OneDPError(
-                f"one-step needs a level above 0 and a noise scale of at least 0, not {self.level} and "
-                f"{self.noise_scale}."
+                "one-step needs a level and an input scale above 0 and a noise scale of at least 0, not "
+                f"{self.level}, {self.input_scale} and {self.noise_scale}."
             )
 
     @property
@@ -270,7 +272,7 @@ class OneStep:
         """``G(z, O)``, not clipped; differentiable."""
         dtype = torch.int64 if isinstance(denoiser.schedule, CosineDdpm) else torch.float32
         t = torch.full((len(z),), self.level, dtype=dtype, device=z.device)
-        scale = denoiser.schedule.prior_scale(t)[:, None, None]
+        scale = self.input_scale * denoiser.schedule.prior_scale(t)[:, None, None]
         return denoiser.x0(scale * z, t, cond)
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:

@@ -66,6 +66,8 @@ class OneDpConfig:
     """Optimizer of the generator score network (variant s)."""
     initial_level: float | None = None
     """Level at which the generator asks its network; None: step 65 (DDPM) or sigma 2.5 (EDM)."""
+    input_noise_scale: float = 1.0
+    """Factor on the noise as the generator's network reads it; below 1 there is less of it to cancel (paper: 1)."""
     level_low: float | None = None
     """Smallest level at which teacher and student are compared; None: step 2 (DDPM), unbounded (EDM)."""
     level_high: float | None = None
@@ -84,6 +86,9 @@ class OneDpConfig:
         default_factory=lambda: OptimizerConfig(lr=3e-4, betas=(0.9, 0.999), decay="cosine", clip_norm=1.0)
     )
     """Optimizer of the generator during regression."""
+    regression_huber: float | None = None
+    """Chunk error (root mean square, normalised) at which regression turns from quadratic to linear (pseudo-Huber), so
+    that the few chunks of another mode do not outweigh the precision of the rest; None: quadratic throughout."""
     regression_sampler: str | None = None
     """Teacher's sampler for the pairs; None: ddim:10 or heun:10."""
     normalize_gradient: bool = False
@@ -103,6 +108,11 @@ class OneDpConfig:
             raise OneDPError("final_level_high is where level_high moves to; give level_high too.")
         if self.tracker_updates < 1:
             raise OneDPError(f"tracker_updates must be at least 1, it is {self.tracker_updates}.")
+        if self.input_noise_scale <= 0 or (self.regression_huber is not None and self.regression_huber <= 0):
+            raise OneDPError(
+                f"input_noise_scale ({self.input_noise_scale}) and regression_huber ({self.regression_huber}) must be "
+                "positive."
+            )
         if self.acting_noise_scale <= 0:
             raise OneDPError("acting_noise_scale must be positive; for a deterministic policy use --method onedp-d.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ class OneDp(Method):
             (95.0 if ddpm else None) if config.level_high is None else config.level_high,
         )
         level = config.initial_level if config.initial_level is not None else (65.0 if ddpm else 2.5)
-        self.one_step = OneStep(level=level)
+        self.one_step = OneStep(level=level, input_scale=config.input_noise_scale)
         matching = config.regression_steps + config.tracker_warmup
         if matching > steps:
             raise OneDPError(
@@ -96,7 +97,7 @@ class OneDp(Method):
     def sampler(self) -> OneStep:
         """The generator's level; no noise for variant D (z = 0)."""
         scale = 0.0 if self.config.variant == "d" else self.config.acting_noise_scale
-        return OneStep(level=self.one_step.level, noise_scale=scale, clip=self.teacher_sampler.clip)
+        return replace(self.one_step, noise_scale=scale, clip=self.teacher_sampler.clip)
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Brief 9.3: student against teacher and, in variant S, against its tracker."""
@@ -117,14 +118,16 @@ class OneDp(Method):
         return loss, {"tracker_loss": loss.detach()}
 
     def _regression_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error to the teacher's ODE solution from the same noise (variant D: from z = 0)."""
+        """Error to the teacher's ODE solution from the same noise (variant D: from z = 0), squared or pseudo-Huber."""
         if self._pairs is None:
             raise TrainingError("prepare() must run before the regression phase.")
         student = self.networks["generator"]
         pairs, noise, target = self._pairs.draw(len(batch), generator)
         actions = self.one_step.generate(student, student.encode(pairs.nobs), noise)
-        loss = (actions - target).square().mean()
-        return loss, {"regression_loss": loss.detach()}
+        squared = (actions - target).square().mean(dim=(1, 2))
+        huber = self.config.regression_huber
+        loss = squared.mean() if huber is None else ((squared + huber**2).sqrt() - huber).mean()
+        return loss, {"regression_rms": squared.detach().mean().sqrt()}
 
     def _generator_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Their eq. 5 (S) and 8 (D) as an inner product with a detached gradient."""

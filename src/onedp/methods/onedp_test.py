@@ -10,7 +10,7 @@ import torch
 
 from onedp.diffusion.analytic import GaussianDenoiser, TwoModeDenoiser
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.samplers import Ddim, Heun
+from onedp.diffusion.samplers import Ddim, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
 from onedp.methods import onedp as onedp_module
 from onedp.methods.config import OneDpConfig, OptimizerConfig
@@ -218,10 +218,38 @@ def test_teacher_is_left_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in method.teacher.state_dict().items())
 
 
+def test_pseudo_huber_regression_is_quadratic_near_the_target_and_linear_far_from_it(tmp_path):
+    """A chunk of another mode pulls as hard as any, not in proportion to its distance."""
+    pulls = {}
+    for near_and_far in (1e-3, 1.0):
+        method = method_of(CosineDdpm(), "s", regression_steps=1, regression_pairs=200, regression_huber=0.02)
+        method.prepare(BATCH.nobs, tmp_path, f"{near_and_far}", torch.Generator().manual_seed(0))
+        pairs = method._pairs
+        actions = method.one_step.generate(method.networks["generator"], torch.zeros(200, 1), pairs.noise)
+        method._pairs = replace(pairs, target=actions.detach() - near_and_far)
+        loss, _ = method.loss("regression", BATCH, 0, torch.Generator().manual_seed(0))
+        loss.backward()
+        pulls[near_and_far] = method.networks["generator"].mean.grad.norm().item()
+        expected = (near_and_far**2 + 0.02**2) ** 0.5 - 0.02
+        assert loss.item() == pytest.approx(expected, rel=1e-3)
+    assert pulls[1.0] == pytest.approx(20 * pulls[1e-3], rel=0.02)  # 1000 times as hard if it were quadratic
+
+
+def test_a_student_may_read_its_noise_smaller(tmp_path):
+    """The factor is on what the network reads, in training and when acting; pairs keep the whole noise."""
+    method = method_of(CosineDdpm(), "s", input_noise_scale=0.25)
+    student, z = method.networks["generator"], torch.randn(5, 1, *CHUNK, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        acted = method.sampler().sample(student, torch.zeros(5, 1), z)
+        plain = OneStep(65.0).generate(student, torch.zeros(5, 1), 0.25 * z[:, 0])
+    torch.testing.assert_close(acted, plain.clamp(-1, 1) if method.sampler().clip else plain)
+
+
+@pytest.mark.parametrize("huber", [None, 0.05])
 @pytest.mark.parametrize("variant", ["s", "d"])
-def test_regression_learns_the_teachers_ode_map(variant, tmp_path):
+def test_regression_learns_the_teachers_ode_map(variant, huber, tmp_path):
     """From the same noise (S) or none (D) to the same chunk; the pairs are made once and found again."""
-    method = method_of(CosineDdpm(), variant, regression_steps=300, regression_pairs=2000)
+    method = method_of(CosineDdpm(), variant, regression_steps=300, regression_pairs=2000, regression_huber=huber)
     method.optimizers["regression"] = replace(method.optimizers["regression"], config=OptimizerConfig(lr=3e-2))
     seconds = method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
     train(method, 300)
