@@ -41,6 +41,7 @@ def row(result: EvaluationResult, reference: EvaluationResult | None) -> str:
         ):
             cells.append(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]")
     cells.append(f"{result.latency_ms_p50:.2f} / {result.latency_ms_p95:.2f}")
+    cells.append("" if result.distillation_cost is None else f"{result.distillation_cost:.1%}")
     return "| " + " | ".join(cells) + " |"
 
 
@@ -49,7 +50,8 @@ def main() -> None:
     text = [
         "# Measured results\n\nMade by `scripts/results_table.py` from the JSON files beside it. Score: best reward of "
         "an episode, averaged; success: coverage > 0.95. Intervals are 95 % (BCa bootstrap, Wilson); differences are "
-        "paired by start against the reference of the same teacher. Latency: one chunk, batch 1, one thread.\n"
+        "paired by start against the reference of the same teacher. Latency: one chunk, batch 1, one thread. Cost: "
+        "wall-clock of distillation over that of the teacher's training.\n"
     ]
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         loaded = [load_results(path) for path in sorted(folder.glob("*.json"))]
@@ -62,7 +64,7 @@ def main() -> None:
         )
         text.append(
             "| policy | sampler | passes | starts | score | success | score - reference | success - reference "
-            "| latency p50 / p95 [ms] |\n|---|---|---|---|---|---|---|---|---|\n"
+            "| latency p50 / p95 [ms] | cost |\n|---|---|---|---|---|---|---|---|---|---|\n"
         )
         text += [row(result, reference_of(result, results)) + "\n" for result in rows]
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows))

@@ -29,6 +29,8 @@ class Options:
 if __name__ == "__main__":
     options = tyro.cli(Options)
     policy = load_policy(options.run)
+    before = {"rounded_from": policy.provenance["weights_digest"]}  # what a student's provenance calls its teacher
+    policy = replace(policy, provenance={**policy.provenance, **before})
     if options.noise_scale is not None:
         if not isinstance(policy.sampler, OneStep):
             raise SystemExit(f"{options.run} is no one-step student; it has the sampler {policy.sampler.label}.")

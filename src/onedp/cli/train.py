@@ -23,8 +23,8 @@ class Train:
     """Demonstrations: diffusion_policy zarr (folder or zip) or npz."""
     process: Literal["ddpm", "edm"] = "ddpm"
     """Noise process."""
-    network: Literal["unet-small", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
-    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 4.5, 17 or 65 M weights, or a residual MLP."""
+    network: Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
+    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, or a residual MLP."""
     out: Path | None = None
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None

@@ -52,6 +52,8 @@ def fake_evaluation(
         "wall_clock_s": 16.4,
         "passes_counted": nfe,
         "parameters": 4_103_426,
+        "training_seconds": 600.0,
+        "teacher_training_seconds": 6000.0,
     }
     return EvaluationResult.from_episodes(rows, **{**about, **changed})
 

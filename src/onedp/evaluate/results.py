@@ -74,6 +74,10 @@ class EvaluationResult:
     """Network passes per chunk that a hook counted; None where no hook can count."""
     parameters: int
     """Number of weights."""
+    training_seconds: float | None
+    """Wall-clock of its training [s], for a student of its distillation; None where provenance does not say."""
+    teacher_training_seconds: float | None
+    """Wall-clock of its teacher's training [s]; None for a teacher, or where provenance does not say."""
     per_episode: tuple[EpisodeResult, ...]
 
     def __post_init__(self) -> None:
@@ -114,6 +118,13 @@ class EvaluationResult:
     def successes(self) -> np.ndarray:
         """Successes ``(n,)``, bool, in the order of ``seeds``."""
         return np.array([episode.success for episode in self.per_episode], dtype=bool)
+
+    @property
+    def distillation_cost(self) -> float | None:
+        """Wall-clock of a student's distillation over that of its teacher's training."""
+        if self.training_seconds is None or not self.teacher_training_seconds:
+            return None
+        return self.training_seconds / self.teacher_training_seconds
 
     @property
     def chunks_per_s(self) -> float:

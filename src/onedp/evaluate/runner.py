@@ -89,6 +89,8 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
         wall_clock_s=seconds,
         passes_counted=passes,
         parameters=sum(p.numel() for p in policy.denoiser.parameters()),
+        training_seconds=policy.provenance.get("training_seconds"),
+        teacher_training_seconds=policy.provenance.get("teacher", {}).get("training_seconds"),
     )
 
 

@@ -18,6 +18,7 @@ _KINDS: dict[str, tuple[Any, ...]] = {
     "dict[str, Any]": (dict,),
     "str | None": (str, type(None)),
     "int | None": (int, type(None)),
+    "float | None": (int, float, type(None)),
     "tuple[float, float]": (list,),
 }
 
@@ -58,6 +59,8 @@ def _typed(value: Any, kind: str, where: str) -> Any:
             raise OneDPError(f"{where} is {value!r}, expected two numbers [low, high].")
         low, high = (_typed(end, "float", where) for end in value)
         return low, high
-    if kind == "float" and not math.isfinite(value):
+    if value is None or not kind.startswith("float"):
+        return value
+    if not math.isfinite(value):
         raise OneDPError(f"{where} is {value!r}, expected a finite number.")
-    return float(value) if kind == "float" else value
+    return float(value)

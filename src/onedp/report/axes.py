@@ -43,7 +43,8 @@ def shortened(name: str, characters: int) -> str:
     """``name`` with its middle left out where it is longer than ``characters``; the sampler at its end stays."""
     if len(name) <= characters:
         return name
-    head = max(4, characters - 1 - len(name.split()[-1]) - 1)
+    last_word = len((name.split() or [""])[-1])
+    head = min(max(4, characters - 2 - last_word), max(4, characters - 5))
     tail = max(4, characters - 1 - head)
     return f"{name[:head]}…{name[-tail:]}"
 

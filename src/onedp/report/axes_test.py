@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onedp.report.axes import shortened, spread
@@ -22,6 +22,8 @@ def test_spread_leaves_alone_what_has_room_and_centres_what_collides():
     assert spread([1.0, 1.0], 0.2) == pytest.approx([0.8, 1.0])
 
 
+@example("00000000 0", 9)
+@example(" " * 12, 9)
 @given(st.text(min_size=1, max_size=60), st.integers(9, 30))
 def test_shortened_fits(name, characters):
     assert len(shortened(name, characters)) <= max(characters, 9)
