@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every row of results/pusht-keypoints and results/pusht-state, each by the command that stands in its JSON.
 # A row that is there already is not measured again: remove its file first. Run nothing else meanwhile.
+# WORKERS=1 leaves a core to something else; scores do not depend on it, latencies may.
 set -eu
 cd "$(dirname "$0")/.."
 onedp=${ONEDP:-onedp}
@@ -12,7 +13,8 @@ row() { # task, policy, sampler ("own": the policy's), starts
     sampler="--sampler $3"
     [ "$3" = own ] && sampler=""
     # shellcheck disable=SC2086
-    "$onedp" evaluate "$2" $sampler --task "$1" --episodes "$4" --first-seed 100000 --json "$json"
+    "$onedp" evaluate "$2" $sampler --task "$1" --episodes "$4" --first-seed 100000 \
+        ${WORKERS:+--workers "$WORKERS"} --json "$json"
 }
 
 case "${1:-all}" in
@@ -20,9 +22,9 @@ all | ddpm)
     row pusht-keypoints pusht-keypoints-ddpm ddim:10 2000
     row pusht-keypoints pusht-keypoints-onedp-s own 2000
     row pusht-keypoints pusht-keypoints-onedp-d own 2000
-    row pusht-keypoints pusht-keypoints-ddpm ddpm:100 500
     row pusht-keypoints pusht-keypoints-ddpm one-step 500
     row pusht-keypoints pusht-keypoints-ddpm ddim:1 500
+    row pusht-keypoints pusht-keypoints-ddpm ddpm:100 500
     ;;
 esac
 case "${1:-all}" in
