@@ -75,7 +75,7 @@ class Distill:
             threads=self.threads,
             tracker=self.tracker,
             checkpoint_every=self.checkpoint_every,
-            diagnose_every=max(1, steps // 5),
+            diagnose_every=max(50, steps // 5),
         )
         return StudentRun(teacher=self.teacher, data=data, method=config, loop=loop)
 
