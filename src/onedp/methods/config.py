@@ -104,8 +104,6 @@ class OneDpConfig:
         for low, high in ((self.level_low, self.level_high), (self.level_low, self.final_level_high)):
             if low is not None and high is not None and low > high:
                 raise OneDPError(f"The levels of distribution matching end ({high:g}) below their start ({low:g}).")
-        if self.final_level_high is not None and self.level_high is None:
-            raise OneDPError("final_level_high is where level_high moves to; give level_high too.")
         if self.tracker_updates < 1:
             raise OneDPError(f"tracker_updates must be at least 1, it is {self.tracker_updates}.")
         if self.input_noise_scale <= 0 or (self.regression_huber is not None and self.regression_huber <= 0):

@@ -41,6 +41,8 @@ class OneDp(Method):
             (2.0 if ddpm else None) if config.level_low is None else config.level_low,
             (95.0 if ddpm else None) if config.level_high is None else config.level_high,
         )
+        if config.final_level_high is not None and self.levels[1] is None:
+            raise OneDPError("EDM levels have no upper end of their own: final_level_high needs level_high too.")
         level = config.initial_level if config.initial_level is not None else (65.0 if ddpm else 2.5)
         self.one_step = OneStep(level=level, input_scale=config.input_noise_scale)
         matching = config.regression_steps + config.tracker_warmup

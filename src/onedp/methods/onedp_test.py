@@ -12,6 +12,7 @@ from onedp.diffusion.analytic import GaussianDenoiser, TwoModeDenoiser
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import Ddim, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
+from onedp.errors import OneDPError
 from onedp.methods import onedp as onedp_module
 from onedp.methods.config import OneDpConfig, OptimizerConfig
 from onedp.methods.method import Batch
@@ -209,6 +210,11 @@ def test_levels_of_the_deterministic_variant_can_be_annealed(monkeypatch):
     for step, highest in ((0, 95), (499, 40)):
         method.loss("generator", Batch({"o": torch.zeros(4000, 2, 1)}), step, torch.Generator().manual_seed(0))
         assert (seen["t"].min().item(), seen["t"].max().item()) == (2, highest)
+
+
+def test_annealing_needs_a_level_to_start_from():
+    with pytest.raises(OneDPError, match="final_level_high needs level_high too"):
+        method_of(Edm(), "d", final_level_high=1.0)
 
 
 def test_teacher_is_left_as_it_was():

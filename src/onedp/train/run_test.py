@@ -77,5 +77,3 @@ def test_a_warm_up_longer_than_the_run_is_refused(tmp_path: Path, demonstrations
             distill_student(StudentRun(str(tmp_path / "teacher"), demonstrations, method, LOOP), tmp_path / "student")
     with pytest.raises(OneDPError, match=r"end \(2\) below their start \(5\)"):
         OneDpConfig(level_low=5, level_high=2)
-    with pytest.raises(OneDPError, match="give level_high too"):
-        OneDpConfig(final_level_high=20)
