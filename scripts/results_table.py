@@ -5,6 +5,7 @@ python scripts/results_table.py
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results
@@ -21,7 +22,16 @@ def reference_of(result: EvaluationResult, results: dict[str, EvaluationResult])
     return results.get(f"{teacher}@{REFERENCES.get(teacher, '')}")
 
 
-def row(result: EvaluationResult, reference: EvaluationResult | None) -> str:
+def costs_of_other_machines() -> dict[str, float]:
+    """File to cost of students that were distilled on another machine than their teacher (scripts/cost_curve.py)."""
+    file = RESULTS / "pusht-keypoints-cost-curve.json"
+    if not file.exists():
+        return {}
+    curve = json.loads(file.read_text())
+    return {each["row"]: each["cost"] for each in curve["points"]} | curve["edm_costs"]
+
+
+def row(result: EvaluationResult, reference: EvaluationResult | None, cost: float | None) -> str:
     """One line of the table."""
     cells = [
         result.policy,
@@ -41,7 +51,7 @@ def row(result: EvaluationResult, reference: EvaluationResult | None) -> str:
         ):
             cells.append(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]")
     cells.append(f"{result.latency_ms_p50:.2f} / {result.latency_ms_p95:.2f}")
-    cells.append("" if result.distillation_cost is None else f"{result.distillation_cost:.1%}")
+    cells.append("" if cost is None else f"{cost:.1%}")
     return "| " + " | ".join(cells) + " |"
 
 
@@ -53,21 +63,23 @@ def main() -> None:
         "paired by start against the reference of the same teacher. Latency: one chunk, batch 1, one thread. Cost: "
         "wall-clock of distillation over that of the teacher's training.\n"
     ]
+    measured = costs_of_other_machines()
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
-        loaded = [load_results(path) for path in sorted(folder.glob("*.json"))]
-        rows = [result for result in loaded if isinstance(result, EvaluationResult)]
-        results = {result.label: result for result in rows}
+        loaded = {path: load_results(path) for path in sorted(folder.glob("*.json"))}
+        rows = {path: result for path, result in loaded.items() if isinstance(result, EvaluationResult)}
+        results = {result.label: result for result in rows.values()}
         if not rows:
             continue
-        text.append(
-            f"\n## {folder.name}\n\nHardware: {rows[0].hardware['cpu']}, {rows[0].hardware['cores']} cores.\n\n"
-        )
+        first = next(iter(rows.values()))
+        text.append(f"\n## {folder.name}\n\nHardware: {first.hardware['cpu']}, {first.hardware['cores']} cores.\n\n")
         text.append(
             "| policy | sampler | passes | starts | score | success | score - reference | success - reference "
             "| latency p50 / p95 [ms] | cost |\n|---|---|---|---|---|---|---|---|---|---|\n"
         )
-        text += [row(result, reference_of(result, results)) + "\n" for result in rows]
-        text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows))
+        for path, result in rows.items():
+            cost = measured.get(str(path.relative_to(RESULTS.parent)), result.distillation_cost)
+            text.append(row(result, reference_of(result, results), cost) + "\n")
+        text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
     write_text(RESULTS / "README.md", "".join(text))
 
 
