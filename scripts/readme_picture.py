@@ -5,6 +5,7 @@ python scripts/readme_picture.py --out docs/pusht.png
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from onedp.policy import load_policy
 from onedp.tasks import get_task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results/pusht-keypoints"
+LATENCY = RESULTS.with_name("pusht-keypoints-latency.json")
 ROWS = {  # file: (name in the picture, colour, side of the name)
     "pusht-keypoints-ddpm-ddpm100": ("teacher, DDPM, 100 passes", "#444444", "left"),
     "pusht-keypoints-ddpm-ddim10": ("teacher, DDIM, 10 passes", "#444444", "left"),
@@ -42,17 +44,25 @@ class Options:
     seed: int = 100003
 
 
+def latencies_ms() -> dict[str, float]:
+    """Median of each policy and sampler, all taken in one process (scripts/measure_latency.py)."""
+    rows = json.loads(LATENCY.read_text())["rows"]
+    return {f"{row['policy']}@{row['sampler']}": row["latency_ms_p50"] for row in rows}
+
+
 def draw_trade_off(axes: Axes, results: dict[str, EvaluationResult]) -> None:
     """Success rate with its interval over the median latency."""
+    latency = latencies_ms()
     for file, (name, colour, side) in ROWS.items():
         result = results[file]
         low, high = result.success_ci95
+        milliseconds = latency[result.label]
         error = [[result.success_rate - low], [high - result.success_rate]]
-        axes.errorbar(result.latency_ms_p50, result.success_rate, yerr=error, fmt="o", color=colour, markersize=7)
-        text = f"{name}\n{result.success_rate:.2f}, {result.latency_ms_p50:.3g} ms"
+        axes.errorbar(milliseconds, result.success_rate, yerr=error, fmt="o", color=colour, markersize=7)
+        text = f"{name}\n{result.success_rate:.2f}, {milliseconds:.3g} ms"
         shift = (10, 0) if side == "right" else (-10, 0)
         axes.annotate(
-            text, (result.latency_ms_p50, result.success_rate), shift, textcoords="offset points",
+            text, (milliseconds, result.success_rate), shift, textcoords="offset points",
             ha="left" if side == "right" else "right", va="center", color=colour, fontsize=9,
         )  # fmt: skip
     axes.set_xscale("log")
