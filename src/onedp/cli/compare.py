@@ -12,7 +12,10 @@ from onedp.errors import OneDPError
 
 @dataclass(frozen=True)
 class Compare:
-    """Evaluate policies on the same starts and write table, JSON and an HTML report with videos."""
+    """Evaluate policies on the same starts and write table, JSON and an HTML report with videos.
+
+    With --data there need not be an environment: the policies are judged on held-out observations of a data set.
+    """
 
     policies: tyro.conf.Positional[tuple[str, ...]] = ()
     """POLICY or POLICY@SAMPLER (pusht-keypoints-ddpm@ddim:10), folder or shipped name; or a RESULT.json of evaluate."""
@@ -30,6 +33,13 @@ class Compare:
     """Worker processes; default: one per core. The scores do not depend on it."""
     device: str = "cpu"
     """Device of the networks."""
+    data: Path | None = None
+    """Judge on observations of this data set (zarr or npz; demonstrated actions are used if they are there) instead
+    of running episodes."""
+    observations: int = 256
+    """With --data: observations, drawn from the episodes that training holds out."""
+    draws: int = 16
+    """With --data: chunks for each observation, each from noise of its own."""
 
     def run(self) -> None:
         """Evaluate, print and write."""
@@ -41,6 +51,9 @@ class Compare:
         reference = self.reference or self.policies[0]
         if reference not in self.policies:
             raise OneDPError(f"The reference '{reference}' is not among the policies {', '.join(self.policies)}.")
+        if self.data is not None:
+            self._run_heldout(self.data, self.policies.index(reference))
+            return
         from onedp.cli.console import make_console
         from onedp.evaluate.compare import ComparisonRequest, Contestant, compare, write_comparison
         from onedp.evaluate.tables import terminal_table
@@ -59,5 +72,27 @@ class Compare:
         comparison = compare(request)
         subject = next(r.label for r in reversed(comparison.results) if r.label != comparison.reference)
         write_comparison(self.out, comparison, request, subject)
+        make_console().print(terminal_table(comparison))
+        print(f"Report: {self.out / 'report.html'}")
+
+    def _run_heldout(self, data: Path, reference: int) -> None:
+        """Judge on held-out observations, print and write."""
+        from onedp.cli.console import make_console
+        from onedp.evaluate.compare import Contestant
+        from onedp.evaluate.heldout import compare_heldout
+        from onedp.files import require_writable, write_json
+        from onedp.policy import load_policy
+        from onedp.report.heldout import terminal_table, write_heldout_report
+        from onedp.tasks import get_task
+
+        require_writable(self.out / "heldout.json")
+        contestants = [Contestant.parse(text) for text in self.policies]
+        if any(contestant.is_result for contestant in contestants):
+            raise OneDPError("With --data every policy must be a folder or a shipped name, not the JSON of a result.")
+        policies = [load_policy(each.policy, each.sampler, self.device) for each in contestants]
+        task = get_task(self.task or policies[reference].task)
+        comparison = compare_heldout(policies, reference, data, task, self.observations, self.draws, seed=0)
+        write_json(self.out / "heldout.json", comparison.to_json())
+        write_heldout_report(self.out / "report.html", comparison)
         make_console().print(terminal_table(comparison))
         print(f"Report: {self.out / 'report.html'}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
 from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.methods.method import Batch
@@ -49,8 +48,8 @@ def student_diagnostics(
     return numbers | {
         "student_spread": float(mine.std(dim=1).mean()),
         "teacher_spread": float(truth.std(dim=1).mean()),
-        "energy_distance": float(energy_distance(mine, truth)),
-        "sliced_wasserstein": float(sliced_wasserstein(mine, truth, generator)),
+        "energy_distance": float(energy_distances(mine, truth).mean()),
+        "sliced_wasserstein": float(sliced_wasserstein_distances(mine, truth, generator).mean()),
         "out_of_range": float((raw.abs() > 1).float().mean()),
         "moved": float((raw - before).square().mean().sqrt()),
     }
@@ -86,24 +85,3 @@ def _band_numbers(
             if tracker is not None:
                 numbers[f"tracker_error_band{band}"] = float(error[inside].mean())
     return numbers
-
-
-def energy_distance(a: Float[Tensor, "b n d"], b: Float[Tensor, "b m d"]) -> Tensor:
-    """Energy distance between samples of two distributions per observation, averaged over observations.
-
-    ``2 E|a-b| - E|a-a'| - E|b-b'|``, the unbiased estimate (pairs of one sample with itself are left out); it may be
-    slightly negative when the distributions agree.
-    """
-    n, m = a.shape[1], b.shape[1]
-    within_a = torch.cdist(a, a).sum(dim=(1, 2)) / (n * (n - 1))
-    within_b = torch.cdist(b, b).sum(dim=(1, 2)) / (m * (m - 1))
-    return (2 * torch.cdist(a, b).mean(dim=(1, 2)) - within_a - within_b).mean()
-
-
-def sliced_wasserstein(
-    a: Float[Tensor, "b n d"], b: Float[Tensor, "b n d"], generator: torch.Generator, directions: int = 64
-) -> Tensor:
-    """Mean 1-Wasserstein distance of random one-dimensional projections, averaged over observations."""
-    axes = torch.randn((a.shape[2], directions), generator=generator, device=generator.device)
-    axes = axes / axes.norm(dim=0, keepdim=True)
-    return ((a @ axes).sort(dim=1).values - (b @ axes).sort(dim=1).values).abs().mean()
