@@ -114,7 +114,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check everything but the weights; raises ``ArtifactError`` saying which file and entry is wrong."""
     spec = _read_json(path / "spec.json")
     version = spec.get("format_version")
-    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ArtifactError(
             f"{path} has the format version {version!r}; this package reads up to {FORMAT_VERSION}. "
             "Update onedp: pip install --upgrade onedp"

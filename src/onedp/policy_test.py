@@ -235,12 +235,30 @@ def test_unknown_policies_and_devices_are_explained(tmp_path):
         (lambda obs, noise: ({"where": obs["where"]}, noise), r"missing \['grip'\]"),
         (lambda obs, noise: (obs, noise[:, :, :4]), r"Noise has shape \(3, 1, 4, 2\), expected \(3, 1, 8, 2\)"),
         (lambda obs, noise: (obs | {"grip": obs["grip"] * np.float32("nan")}, noise), "'grip' has NaN or infinity"),
+        (lambda obs, noise: (obs | {"grip": np.full((3, 2, 1), 1e39)}, noise), "'grip' has NaN or infinity"),
+        (lambda obs, noise: (obs, noise * np.nan), "'noise' has NaN or infinity"),
+        (lambda obs, noise: (obs | {"grip": np.full((3, 2, 1), "a")}, noise), "'grip' is not an array of float32"),
     ],
 )
 def test_wrong_inputs_are_explained(change, message):
     policy = make_policy()
     with pytest.raises(SpecError, match=message):
         policy.infer(*change(*inputs(policy)))
+
+
+def test_arrays_of_other_types_are_converted():
+    policy = make_policy()
+    obs, noise = inputs(policy)
+    wide = policy.infer({name: values.astype(np.float64) for name, values in obs.items()}, noise.astype(np.float64))
+    assert np.array_equal(wide, policy.infer(obs, noise))
+    assert np.array_equal(policy.infer(obs, noise.tolist()), wide)
+
+
+def test_an_observation_that_is_no_mapping_is_explained():
+    with pytest.raises(
+        SpecError, match=r"The observation is a list, expected a mapping with the fields \['grip', 'where"
+    ):
+        SPEC.checked_inputs([1.0], np.zeros((1, 1, 8, 2)), (1, 8, 2), "ddim:3")
 
 
 def test_not_finite_weights_are_never_saved(tmp_path):

@@ -118,6 +118,32 @@ class PolicySpec:
             raise SpecError(f"Observation fields disagree about the batch size: {batch_sizes}.")
         return next(iter(batch_sizes.values()))
 
+    def checked_inputs(
+        self, obs: Any, noise: Any, noise_shape: tuple[int, ...], sampler: str
+    ) -> tuple[dict[str, ndarray], ndarray]:
+        """What ``Policy.infer`` is given as arrays of the spec's dtypes; raise ``SpecError`` where they do not fit.
+
+        ``noise_shape`` (draws, Tp, Da) is the policy's, ``sampler`` the label of its sampler, for the message. Values
+        that are not finite are refused after the conversion: what overflows there is not finite either.
+        """
+        if not isinstance(obs, Mapping):
+            expected = sorted(field.name for field in self.observations)
+            raise SpecError(
+                f"The observation is a {type(obs).__name__}, expected a mapping with the fields {expected}."
+            )
+        batch = self.check_observation(obs)
+        arrays = {field.name: _as_array(obs[field.name], field.name, field.dtype) for field in self.observations}
+        noise = _as_array(noise, "noise", "float32")
+        if noise.shape != (batch, *noise_shape):
+            raise SpecError(
+                f"Noise has shape {noise.shape}, expected {(batch, *noise_shape)}: batch, draws of the "
+                f"sampler {sampler}, horizon, action dimension."
+            )
+        for name, values in {**arrays, "noise": noise}.items():
+            if not np.isfinite(values).all():
+                raise SpecError(f"'{name}' has NaN or infinity (as {values.dtype}); the policy does not act on it.")
+        return arrays, noise
+
     def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
         """Random observations of the right names and shapes, for tests and warm-up; not physically meaningful."""
         return {
@@ -141,6 +167,14 @@ class PolicySpec:
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"The policy spec is not readable: {error}.") from error
+
+
+def _as_array(value: Any, name: str, dtype: str) -> ndarray:
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"'{name}' is not an array of {dtype} ({error}).") from error
 
 
 def _field_from_json(data: Mapping[str, Any]) -> FieldSpec:

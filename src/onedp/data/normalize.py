@@ -135,9 +135,13 @@ def _read_part(entry: Mapping[str, Any], name: str, part: str, shape: tuple[int,
         raise ArtifactError(
             f"norm_stats.json: '{part}' of '{name}' is not numbers ({error}). Restore the file or train again."
         ) from error
-    if values.shape != shape or not np.isfinite(values).all():
+    if values.shape == shape and not np.isfinite(values).all():
         raise ArtifactError(
-            f"norm_stats.json: '{part}' of '{name}' has shape {values.shape}, expected finite numbers of shape "
+            f"norm_stats.json: '{part}' of '{name}' holds NaN or infinity. Restore the file or train again."
+        )
+    if values.shape != shape:
+        raise ArtifactError(
+            f"norm_stats.json: '{part}' of '{name}' has shape {values.shape}, expected "
             f"{shape}. Restore the file or train again."
         )
     return values

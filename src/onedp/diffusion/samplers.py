@@ -8,6 +8,7 @@ Their table, names on the command line and stored form: ``onedp.diffusion.sample
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -62,6 +63,11 @@ def _check_steps(kind: str, steps: int) -> None:
         raise OneDPError(f"The sampler {kind}:{steps} is not possible: the number of steps must be 1 or more.")
 
 
+def _check_clip(clip: object) -> None:
+    if clip is not None and not (isinstance(clip, (int, float)) and 0 < clip < float("inf")):
+        raise OneDPError(f"A sampler's clip must be a positive number or null, not {clip!r}.")
+
+
 def _clip(x0: Tensor, limit: float | None) -> Tensor:
     return x0 if limit is None else x0.clamp(-limit, limit)
 
@@ -86,6 +92,7 @@ class Ddim:
 
     def __post_init__(self) -> None:
         _check_steps(self.kind, self.steps)
+        _check_clip(self.clip)
         if self.spacing not in SPACINGS:
             raise OneDPError(unknown_choice("spacing", self.spacing, SPACINGS))
 
@@ -189,6 +196,7 @@ class Heun:
 
     def __post_init__(self) -> None:
         _check_steps(self.kind, self.steps)
+        _check_clip(self.clip)
 
     @property
     def draws(self) -> int:
@@ -245,9 +253,10 @@ class OneStep:
     kind = "one-step"
 
     def __post_init__(self) -> None:
-        if not self.level > 0 or not 0 <= self.noise_scale < float("inf") or not self.input_scale > 0:
+        _check_clip(self.clip)
+        if not (0 < self.level < math.inf and 0 <= self.noise_scale < math.inf and 0 < self.input_scale < math.inf):
             raise OneDPError(
-                "one-step needs a level and an input scale above 0 and a noise scale of at least 0, not "
+                "one-step needs a level and an input scale above 0 and a noise scale of at least 0, all finite, not "
                 f"{self.level}, {self.input_scale} and {self.noise_scale}."
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,18 @@ class OptimizerConfig:
     clip_norm: float | None = None
     """Largest gradient norm; None for no clipping."""
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise OneDPError(f"A learning rate must be a positive number, not {self.lr}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise OneDPError(f"The decay rates of an optimizer's moments must lie in [0, 1), they are {self.betas}.")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0) or self.warmup_steps < 0:
+            raise OneDPError(
+                f"weight_decay ({self.weight_decay}) and warmup_steps ({self.warmup_steps}) must not be negative."
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise OneDPError(f"clip_norm must be positive, or None for no clipping; it is {self.clip_norm}.")
+
 
 @dataclass(frozen=True)
 class EmaConfig:
@@ -34,6 +47,12 @@ class EmaConfig:
     """Largest decay; the averaged weights then span about 1 / (1 - max_decay) steps."""
     power: float = 0.75
     """Warm-up exponent (0.75 as in Diffusion Policy)."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.max_decay < 1 and self.power > 0):
+            raise OneDPError(
+                f"A moving average needs a decay in [0, 1) and a positive power, not {self.max_decay} and {self.power}."
+            )
 
 
 @dataclass(frozen=True)

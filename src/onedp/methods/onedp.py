@@ -43,13 +43,14 @@ class OneDp(Method):
         )
         if config.final_level_high is not None and self.levels[1] is None:
             raise OneDPError("EDM levels have no upper end of their own: final_level_high needs level_high too.")
+        _check_levels(self.levels, config.final_level_high, teacher)
         level = config.initial_level if config.initial_level is not None else (65.0 if ddpm else 2.5)
         self.one_step = OneStep(level=level, input_scale=config.input_noise_scale)
         matching = config.regression_steps + config.tracker_warmup
-        if matching > steps:
+        if matching >= steps:
             raise OneDPError(
-                f"{config.regression_steps} steps of regression and {config.tracker_warmup} of tracker warm-up are "
-                f"more than the {steps} steps in all."
+                f"{config.regression_steps} steps of regression and {config.tracker_warmup} of tracker warm-up leave "
+                f"none of the {steps} steps for distribution matching. Give more steps."
             )
         if config.regression_steps and teacher_sampler.draws != 1:
             raise OneDPError(
@@ -155,6 +156,22 @@ class OneDp(Method):
         if self.config.variant == "d":
             return torch.zeros(shape, device=generator.device)
         return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def _check_levels(levels: tuple[float | None, float | None], final_high: float | None, teacher: Denoiser) -> None:
+    """Raise ``OneDPError`` unless the levels of matching, defaults filled in, are a range."""
+    low, high = levels
+    for end in (high, final_high):
+        if low is not None and end is not None and low > end:
+            raise OneDPError(f"The levels of distribution matching end ({end:g}) below their start ({low:g}).")
+    if isinstance(teacher.schedule, CosineDdpm):
+        if any(level is not None and not 0 <= level < teacher.schedule.steps for level in (low, high, final_high)):
+            raise OneDPError(
+                f"The levels of distribution matching ({low}, {high}, {final_high}) must be steps of the process: 0 to "
+                f"{teacher.schedule.steps - 1}."
+            )
+    elif any(level is not None and not level > 0 for level in (low, high, final_high)):
+        raise OneDPError(f"The levels of distribution matching ({low}, {high}, {final_high}) must be positive.")
 
 
 def onedp_gradient(

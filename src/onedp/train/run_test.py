@@ -70,7 +70,9 @@ def test_a_warm_up_longer_than_the_run_is_refused(tmp_path: Path, demonstrations
     run = TeacherRun("pusht-keypoints", demonstrations, DenoisingConfig(), NETWORK, LOOP)
     train_teacher(run, tmp_path / "teacher")
     for method, message in (
-        (OneDpConfig(regression_steps=3, regression_pairs=20, tracker_warmup=2), "more than the 4 steps in all"),
+        (OneDpConfig(regression_steps=2, regression_pairs=20, tracker_warmup=2), "leave none of the 4 steps for"),
+        (OneDpConfig(level_low=97), r"end \(95\) below their start \(97\)"),
+        (OneDpConfig(level_high=100), "must be steps of the process: 0 to 99"),
         (OneDpConfig(regression_steps=1, regression_pairs=9, regression_sampler="ddpm:4"), "deterministic sampler"),
     ):
         with pytest.raises(OneDPError, match=message):
