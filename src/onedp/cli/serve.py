@@ -38,7 +38,8 @@ class Serve:
         if not self.policies:
             raise OneDPError("serve needs a POLICY, for example: onedp serve pusht-keypoints-onedp-s")
         from onedp.serve.access import read_token, require_token_beyond_loopback
-        from onedp.serve.server import ServerConfig, serve_until_signal
+        from onedp.serve.run import serve_until_signal
+        from onedp.serve.server import ServerConfig
 
         token = None if self.token_file is None else read_token(self.token_file)
         require_token_beyond_loopback(self.host, token)  # before the seconds of loading

@@ -31,12 +31,8 @@ def test_big_endian_arrays_and_scalars_are_sent_as_numbers():
 
 def test_openpi_reads_ours_and_we_read_openpis():
     theirs = pytest.importorskip("openpi_client.msgpack_numpy")
-    message = {
-        "pos": np.array([[1, 2], [3, 4]], dtype=np.float32),
-        "flag": np.array([True]),
-        "n": np.int64(3),
-        "s": "t",
-    }
+    pos = np.array([[1, 2], [3, 4]], dtype=np.float32)
+    message = {"pos": pos, "flag": np.array([True]), "n": np.int64(3), "s": "t"}
     for back in (unpack(theirs.packb(message)), theirs.unpackb(pack(message))):
         np.testing.assert_array_equal(back["pos"], pos)
         assert back["pos"].dtype == np.float32
