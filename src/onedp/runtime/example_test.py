@@ -31,7 +31,7 @@ def example(inference_s: float):
 
 
 def test_the_example_drives_its_robot_and_stops_it(capsys):
-    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0, observations=SPEC.observations[:1]))
+    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0))
     with serve_in_thread({"fake": policy}, ServerConfig(port=0)) as port:
         robot = example(inference_s=60.0).main(["--port", str(port), "--seconds", "0.3"])
     out = capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_the_example_drives_its_robot_and_stops_it(capsys):
 
 
 def test_the_example_stops_its_robot_when_the_policy_hangs(capsys):
-    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0, observations=SPEC.observations[:1]))
+    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0))
     with serve_in_thread({"fake": policy}, ServerConfig(port=0)) as port:
         policy.gate.clear()
         robot = example(inference_s=0.1).main(["--port", str(port), "--seconds", "60"])

@@ -22,18 +22,16 @@ class ObservationBuffer:
     def push(self, observation: Mapping[str, ndarray]) -> None:
         """Add the observation of one control step, ``{name: (*shape)}``, physical units.
 
-        Raises ``SpecError`` when names or shapes differ from the spec or a value is not finite. Values are copied:
-        drivers reuse their arrays.
+        Raises ``SpecError`` when names, shapes or dtypes differ from the spec or a value is not finite. Values are
+        copied: drivers reuse their arrays.
         """
         fields = {field.name: field for field in self._spec.observations}
         if set(observation) != set(fields):
             raise SpecError(f"The robot observes {sorted(observation)}, the policy expects {sorted(fields)}.")
-        step = {name: np.array(observation[name], dtype=field.dtype) for name, field in fields.items()}
+        step = {name: field.convert(np.array(observation[name])) for name, field in fields.items()}
         for name, value in step.items():
             if value.shape != fields[name].shape:
                 raise SpecError(f"Observation '{name}' has shape {value.shape}, expected {fields[name].shape}.")
-            if not np.isfinite(value).all():
-                raise SpecError(f"Observation '{name}' has NaN or infinity; the policy does not act on it.")
         missing = 0 if self._steps else self._spec.n_obs_steps - 1
         self._steps.extend([step] * (missing + 1))
 

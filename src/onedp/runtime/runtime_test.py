@@ -72,6 +72,8 @@ def test_the_buffer_keeps_copies():
         ({"pos": np.zeros(2)}, r"The robot observes \['pos'\], the policy expects \['image', 'pos'\]"),
         ({**step(1.0), "pos": np.zeros(3)}, r"Observation 'pos' has shape \(3,\), expected \(2,\)"),
         ({**step(1.0), "pos": np.array([0, np.nan])}, "Observation 'pos' has NaN or infinity"),
+        ({**step(1.0), "image": np.ones((4, 4, 3))}, "Observation 'image' has dtype float64, expected uint8"),
+        ({**step(1.0), "pos": np.array(["a", "b"])}, "Observation 'pos' has dtype <U1, expected float32"),
     ],
 )
 def test_wrong_observations_are_named(wrong, message):

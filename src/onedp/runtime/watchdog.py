@@ -26,7 +26,10 @@ class WatchdogLimits:
 
 
 class Watchdog:
-    """Calls ``stop`` once, at the first ``check`` that finds something late, or when told to. Thread-safe."""
+    """Calls ``stop`` once, at the first ``check`` that finds something late, or when told to. Thread-safe.
+
+    Make it right before the loop starts: until the first observation, it counts from then.
+    """
 
     def __init__(self, limits: WatchdogLimits, clock: Clock, stop: Callable[[], None]):
         self._limits = limits

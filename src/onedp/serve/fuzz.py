@@ -28,10 +28,7 @@ def fuzzed_messages(spec: PolicySpec, count: int, seed: int) -> Iterator[bytes]:
 
 
 def _request(spec: PolicySpec, rng: np.random.Generator) -> dict:
-    dtypes = {field.name: field.dtype for field in spec.observations}
-    return {
-        name: np.abs(value[0]).astype(dtypes[name]) for name, value in spec.fake_observation(batch=1, rng=rng).items()
-    }
+    return {name: value[0] for name, value in spec.fake_observation(batch=1, rng=rng).items()}
 
 
 def _random_bytes(spec: PolicySpec, rng: np.random.Generator) -> bytes:

@@ -15,6 +15,7 @@ from onedp.serve.client import PolicyClient
 from onedp.serve.fake_policy_test import FakePolicy, observation
 from onedp.serve.fuzz import fuzzed_messages
 from onedp.serve.loopback_test import connect, get, serving, wait_until
+from onedp.serve.server import SPARE_SOCKETS
 from onedp.serve.wire import pack, unpack
 from onedp.types import FieldSpec, PolicySpec
 
@@ -103,6 +104,18 @@ def test_connections_beyond_the_limit_are_refused_until_one_leaves():
             assert client.name == "fake"
 
 
+def test_sockets_beyond_the_limit_are_closed_before_they_say_a_word():
+    with serving(limits={"connections": 1}) as port, contextlib.ExitStack() as stack:
+        for _ in range(1 + SPARE_SOCKETS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as one_too_many:
+            assert one_too_many.recv(1) == b""
+        stack.close()
+        with PolicyClient(port=port) as client:
+            assert client.name == "fake"
+        assert 'onedp_refused_connections_total{reason="sockets"} 1.0' in get(port, "/metrics")[2]
+
+
 def test_a_silent_connection_is_closed():
     with (
         serving(limits={"idle_s": 0.05}) as port,
@@ -124,7 +137,7 @@ def test_a_client_that_never_reads_is_cut_off_and_stalls_nobody():
     policy = FakePolicy(spec=wide)
     policy.infer = lambda obs, noise: np.zeros((len(noise), wide.chunk_length, 64), dtype=np.float32)  # type: ignore
     request = pack({"pos": np.zeros((2, 2), dtype=np.float32)})  # its answer has a megabyte
-    with serving({"wide": policy}, limits={"write_s": 0.3}) as port, socket.socket() as raw:
+    with serving({"wide": policy}, limits={"write_s": 2.0}) as port, socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", port))
         key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"

@@ -83,17 +83,7 @@ def _read_observation(fields: Mapping[str, Any], spec: PolicySpec) -> tuple[dict
 def _read_field(value: Any, field: FieldSpec) -> ndarray:
     if not isinstance(value, ndarray):
         raise SpecError(f"Observation '{field.name}' is a {type(value).__name__}, expected a numpy array of numbers.")
-    if not field.dtype.startswith("float") and value.dtype != field.dtype:
-        raise SpecError(f"Observation '{field.name}' has dtype {value.dtype}, expected {field.dtype}.")
-    return _finite(value, field.dtype, f"Observation '{field.name}'")
-
-
-def _finite(value: ndarray, dtype: str, what: str) -> ndarray:
-    with np.errstate(over="ignore"):  # too large for the dtype is infinity, which the next line names
-        value = np.ascontiguousarray(value, dtype=dtype).reshape(value.shape)
-    if not np.isfinite(value).all():
-        raise SpecError(f"{what} has NaN or infinity; the policy does not act on it.")
-    return value
+    return field.convert(value)
 
 
 def _read_noise(
@@ -107,7 +97,10 @@ def _read_noise(
         if not isinstance(noise, ndarray) or noise.shape not in shapes:
             given = noise.shape if isinstance(noise, ndarray) else type(noise).__name__
             raise SpecError(f"Noise has shape {given}, expected {shapes[0]}: batch, draws, horizon, action dimension.")
-        return _finite(noise, "float32", "Noise").reshape(shapes[0]), None
+        noise = noise.astype(np.float32).reshape(shapes[0])
+        if not np.isfinite(noise).all():
+            raise SpecError("Noise has NaN or infinity; it must be standard normal.")
+        return noise, None
     if "seed" not in message and "chunk" in message:
         raise ServeError("The request has a chunk but no seed; send both, or none.")
     seed, chunk = (message["seed"], message.get("chunk", 0)) if "seed" in message else connection_noise.next_key()

@@ -150,9 +150,7 @@ class PolicyServer:
         """One pass of each policy before the first client: it takes longest, and a broken policy must not be served."""
         rng = np.random.default_rng(0)
         for name, policy in self._policies.items():
-            dtypes = {item.name: item.dtype for item in policy.spec.observations}
-            fake = policy.spec.fake_observation(1, rng)
-            obs = {key: np.abs(value).astype(dtypes[key]) for key, value in fake.items()}
+            obs = policy.spec.fake_observation(1, rng)
             noise = rng.standard_normal((1, *policy.noise_shape), dtype=np.float32)
             await asyncio.wrap_future(self._workers[name].submit(obs, noise))
 

@@ -1,6 +1,6 @@
 """One thread a policy. It takes what has queued up meanwhile in one pass of the network.
 
-Batching pays wherever a pass over 16 rows costs less than 16 passes, which holds on a CPU too: see docs/serving.md.
+Batching pays wherever a pass over 16 rows costs less than 16 passes, on a CPU too: measured in docs/serving.md.
 """
 
 from __future__ import annotations
