@@ -30,6 +30,10 @@ class TrainingError(OneDPError):
     """Training that cannot continue: not-a-number losses, a checkpoint of another run."""
 
 
+class ServeError(OneDPError):
+    """A request that the policy server refuses, or a server that does not answer as it should."""
+
+
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` with the nearest of ``choices``, or an empty text when none is near."""
     near = difflib.get_close_matches(given, list(choices), n=1)

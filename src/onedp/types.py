@@ -32,6 +32,26 @@ class FieldSpec:
         """Number of scalars in one time step."""
         return int(np.prod(self.shape, dtype=np.int64))
 
+    def convert(self, value: ndarray) -> ndarray:
+        """Numbers from outside in the field's dtype, contiguous, any shape.
+
+        Raises ``SpecError`` for NaN, infinity and what becomes it, and for another dtype where the field is not of
+        floats: a picture of floats in [0, 1] cut down to bytes would be black.
+        """
+        if value.dtype != self.dtype and not (self.dtype.startswith("float") and value.dtype.kind in "bfiu"):
+            raise SpecError(f"Observation '{self.name}' has dtype {value.dtype}, expected {self.dtype}.")
+        with np.errstate(over="ignore"):  # too large for the dtype is infinity, which the next line names
+            value = np.ascontiguousarray(value, dtype=self.dtype).reshape(value.shape)
+        if not np.isfinite(value).all():
+            raise SpecError(f"Observation '{self.name}' has NaN or infinity; the policy does not act on it.")
+        return value
+
+    def fake(self, shape: tuple[int, ...], rng: np.random.Generator) -> ndarray:
+        """Random values of the field's dtype: all of an integer's range, standard normal floats."""
+        if np.issubdtype(self.dtype, np.integer):
+            return rng.integers(0, np.iinfo(self.dtype).max, shape, dtype=np.dtype(self.dtype), endpoint=True)
+        return rng.standard_normal(shape, dtype=np.float32).astype(self.dtype)
+
 
 @dataclass(frozen=True)
 class PolicySpec:
@@ -145,11 +165,8 @@ class PolicySpec:
         return arrays, noise
 
     def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
-        """Random observations of the right names and shapes, for tests and warm-up; not physically meaningful."""
-        return {
-            field.name: rng.standard_normal((batch, self.n_obs_steps, *field.shape), dtype=np.float32)
-            for field in self.observations
-        }
+        """Random observations of the right names, shapes and dtypes, for tests and warm-up; of no meaning."""
+        return {field.name: field.fake((batch, self.n_obs_steps, *field.shape), rng) for field in self.observations}
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``spec.json``; ``from_json`` inverts it."""

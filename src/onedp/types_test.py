@@ -161,3 +161,37 @@ def test_types_bring_no_torch() -> None:
         "import sys, onedp.types, onedp.tasks, onedp.data.readers, onedp.cli.inspect; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- values of a field
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int64", "uint8", "bool"])
+def test_numbers_become_floats(dtype: str) -> None:
+    value = FieldSpec("x", (2,), "m").convert(np.ones((3, 2), dtype=dtype))
+    assert (value.dtype, value.shape, value.sum()) == (np.float32, (3, 2), 6)
+    assert FieldSpec("x", (), "m").convert(np.array(1.0)).shape == ()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "message"),
+    [
+        ("uint8", np.zeros(2), "Observation 'x' has dtype float64, expected uint8"),
+        ("uint8", np.zeros(2, dtype=np.int64), "Observation 'x' has dtype int64, expected uint8"),
+        ("float32", np.array(["1"]), "Observation 'x' has dtype <U1, expected float32"),
+        ("float32", np.array([1j]), "Observation 'x' has dtype complex128, expected float32"),
+        ("float32", np.array([np.nan]), "Observation 'x' has NaN or infinity"),
+        ("float32", np.array([1e300]), "Observation 'x' has NaN or infinity"),
+    ],
+)
+def test_values_that_a_field_cannot_hold_are_named(dtype: str, value: np.ndarray, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        FieldSpec("x", (2,), "m", dtype).convert(value)
+    assert message in str(error.value)
+
+
+def test_fake_values_have_the_fields_dtype_and_fill_a_byte() -> None:
+    rng = np.random.default_rng(0)
+    picture = FieldSpec("image", (), "1", "uint8").fake((64, 64), rng)
+    assert (picture.dtype, picture.min(), picture.max()) == (np.uint8, 0, 255)
+    assert FieldSpec("x", (), "m").fake((2, 3), rng).dtype == np.float32

@@ -11,6 +11,7 @@ VERBS = {
     "evaluate": ("onedp.cli.evaluate:Evaluate", "score, success and latency of one policy"),
     "compare": ("onedp.cli.compare:Compare", "several policies on the same starts, with a report"),
     "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
+    "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),
 }
 """Verb to the dataclass that reads its options, and a line about it."""

@@ -1,0 +1,71 @@
+"""A robot driven by a policy server. In one terminal ``onedp serve pusht-keypoints-onedp-s``, in another:
+
+    python examples/robot_loop.py --seconds 10
+
+Replace the three methods of ``MyRobot``; everything else stays. No torch is needed here: pip install 'onedp[robot]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from onedp.runtime.clock import Clock, RealClock
+from onedp.runtime.executor import SynchronousExecutor
+from onedp.runtime.limits import ActionLimiter
+from onedp.runtime.loop import ControlLoop, Observation
+from onedp.runtime.planner import ThreadPlanner
+from onedp.runtime.watchdog import Watchdog, WatchdogLimits
+from onedp.serve.client import PolicyClient
+from onedp.types import PolicySpec
+
+
+class MyRobot:
+    """A stand-in that sees the same picture for ever and goes wherever it is told at once."""
+
+    def __init__(self, spec: PolicySpec, clock: Clock):
+        self.clock = clock
+        self.seen = {name: value[0, 0] for name, value in spec.fake_observation(1, np.random.default_rng(0)).items()}
+        self.position = np.zeros(spec.action_dim, dtype=np.float32)
+        self.stopped = False
+
+    def observe(self) -> Observation:
+        """Newest camera pictures and joint angles, with the time at which they were taken; never waits for one."""
+        return Observation(self.clock.now(), self.seen)
+
+    def act(self, action: np.ndarray) -> None:
+        """Send one command; ignore it when stopped."""
+        if not self.stopped:
+            self.position = action
+
+    def stop(self) -> None:
+        """Stop and stay stopped. The watchdog calls it, from a thread of its own if this one hangs."""
+        self.stopped = True
+
+
+def main(arguments: list[str] | None = None) -> MyRobot:
+    """Drive the robot for some seconds; gives it back stopped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--max-step", type=float, default=30.0, help="largest change of an action per control step")
+    options = parser.parse_args(arguments)
+
+    clock = RealClock()
+    with PolicyClient(options.host, options.port) as policy:
+        robot, planner = MyRobot(policy.spec, clock), ThreadPlanner(policy)
+        watchdog = Watchdog(WatchdogLimits(inference_s=1.0, observation_s=0.5), clock, robot.stop)
+        executor = SynchronousExecutor(policy.spec)
+        limiter = ActionLimiter(policy.spec, options.max_step)
+        loop = ControlLoop(robot, policy, planner, executor, limiter, watchdog, clock)
+        with watchdog.in_background(period_s=0.02):
+            reason = loop.run(ticks=round(options.seconds * policy.spec.rate_hz))
+        planner.close()
+    print(f"Stopped: {reason}. {executor.counters}, {limiter.clipped} actions limited")
+    return robot
+
+
+if __name__ == "__main__":
+    main()

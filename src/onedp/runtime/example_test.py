@@ -1,0 +1,50 @@
+"""The example of a robot, against a server on loopback, in real time."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from onedp.runtime.watchdog import WatchdogLimits
+from onedp.serve.fake_policy_test import SPEC, FakePolicy
+from onedp.serve.run import serve_in_thread
+from onedp.serve.server import ServerConfig
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "robot_loop.py"
+
+if not EXAMPLE.is_file():
+    pytest.skip("not run from the source tree", allow_module_level=True)
+
+
+def example(inference_s: float):
+    """The module, with a watchdog that a busy machine does not wake."""
+    spec = importlib.util.spec_from_file_location("robot_loop", EXAMPLE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.WatchdogLimits = lambda **_: WatchdogLimits(inference_s=inference_s, observation_s=60.0)  # type: ignore
+    return module
+
+
+def test_the_example_drives_its_robot_and_stops_it(capsys):
+    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0))
+    with serve_in_thread({"fake": policy}, ServerConfig(port=0)) as port:
+        robot = example(inference_s=60.0).main(["--port", str(port), "--seconds", "0.3"])
+    out = capsys.readouterr().out
+    assert robot.stopped
+    assert out.startswith("Stopped: the 30 ticks are over. Counters(executed=")
+    assert sum(policy.batches) > 1  # the warm-up, and the robot
+
+
+def test_the_example_stops_its_robot_when_the_policy_hangs(capsys):
+    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0))
+    with serve_in_thread({"fake": policy}, ServerConfig(port=0)) as port:
+        policy.gate.clear()
+        robot = example(inference_s=0.1).main(["--port", str(port), "--seconds", "60"])
+        policy.gate.set()
+    assert robot.stopped
+    assert capsys.readouterr().out.startswith("Stopped: the policy has thought for ")

@@ -1,0 +1,110 @@
+"""From a decoded message to arrays that a policy may be given, or to an error that says what to send instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.errors import ServeError, SpecError, unknown_choice
+from onedp.types import FieldSpec, Policy, PolicySpec, episode_noise
+
+OPTIONS = ("policy", "seed", "chunk", "noise")
+"""Keys of a request that are no observations."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request."""
+
+    policy: str
+    obs: Mapping[str, ndarray]
+    """``(B, To, *shape)`` a field, in the field's dtype, finite."""
+    noise: ndarray
+    """``(B, *noise_shape)``, float32."""
+    noise_key: tuple[int, int] | None
+    """(seed, chunk) of ``episode_noise``, unless the client sent the noise itself."""
+    single: bool
+    """The client sent no batch axis and gets none back."""
+
+
+@dataclass
+class ConnectionNoise:
+    """Noise of a connection whose client names none: its own seed, and a chunk number that counts up."""
+
+    seed: int
+    next_chunk: int = 0
+
+    def next_key(self) -> tuple[int, int]:
+        """(seed, chunk), every one once."""
+        self.next_chunk += 1
+        return self.seed, self.next_chunk - 1
+
+
+def read_request(
+    message: Any, policies: Mapping[str, Policy], connection_noise: ConnectionNoise, max_rows: int
+) -> Request:
+    """Check a decoded message. The first of ``policies`` is the default one.
+
+    Raises ``ServeError`` or ``SpecError`` unless it is a map of the policy's observations, and of options in
+    ``OPTIONS``, with the right names, shapes and finite numbers.
+    """
+    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+        raise ServeError("A request is a map of names to numpy arrays: the observations, and options.")
+    name = message.get("policy", next(iter(policies)))
+    if not isinstance(name, str) or name not in policies:
+        raise ServeError(unknown_choice("policy", str(name)[:100], policies))
+    spec = policies[name].spec
+    fields = {key: value for key, value in message.items() if key not in OPTIONS}
+    obs, single = _read_observation(fields, spec)
+    rows = spec.check_observation(obs)
+    if not 1 <= rows <= max_rows:
+        raise ServeError(f"The request has {rows} observations, expected 1 to {max_rows}; send several requests.")
+    noise, key = _read_noise(message, rows, policies[name].noise_shape, connection_noise)
+    return Request(policy=name, obs=obs, noise=noise, noise_key=key, single=single)
+
+
+def _read_observation(fields: Mapping[str, Any], spec: PolicySpec) -> tuple[dict[str, ndarray], bool]:
+    """The fields in their dtypes with a batch axis, and whether the client left it out in all of them."""
+    expected = {field.name: field for field in spec.observations}
+    obs = {
+        name: _read_field(value, expected[name]) if name in expected else np.zeros(())  # named by check_observation
+        for name, value in fields.items()
+    }
+    single = set(obs) == set(expected) and all(
+        obs[name].shape == (spec.n_obs_steps, *field.shape) for name, field in expected.items()
+    )
+    return ({name: value[None] for name, value in obs.items()} if single else obs), single
+
+
+def _read_field(value: Any, field: FieldSpec) -> ndarray:
+    if not isinstance(value, ndarray):
+        raise SpecError(f"Observation '{field.name}' is a {type(value).__name__}, expected a numpy array of numbers.")
+    return field.convert(value)
+
+
+def _read_noise(
+    message: Mapping[str, Any], rows: int, noise_shape: tuple[int, ...], connection_noise: ConnectionNoise
+) -> tuple[ndarray, tuple[int, int] | None]:
+    if "noise" in message:
+        if "seed" in message or "chunk" in message:
+            raise ServeError("The request has both noise and a seed or chunk; send one of them.")
+        noise = message["noise"]
+        shapes = [(rows, *noise_shape), noise_shape] if rows == 1 else [(rows, *noise_shape)]
+        if not isinstance(noise, ndarray) or noise.shape not in shapes:
+            given = noise.shape if isinstance(noise, ndarray) else type(noise).__name__
+            raise SpecError(f"Noise has shape {given}, expected {shapes[0]}: batch, draws, horizon, action dimension.")
+        noise = noise.astype(np.float32).reshape(shapes[0])
+        if not np.isfinite(noise).all():
+            raise SpecError("Noise has NaN or infinity; it must be standard normal.")
+        return noise, None
+    if "seed" not in message and "chunk" in message:
+        raise ServeError("The request has a chunk but no seed; send both, or none.")
+    seed, chunk = (message["seed"], message.get("chunk", 0)) if "seed" in message else connection_noise.next_key()
+    if type(seed) is not int or type(chunk) is not int:
+        raise ServeError(f"seed and chunk must be whole numbers, not {seed!r:.40} and {chunk!r:.40}.")
+    draws, *rest = noise_shape  # rows one after the other, so the first row is what a single observation gets
+    return episode_noise(seed, chunk, (rows * draws, *rest)).reshape(rows, *noise_shape), (seed, chunk)
