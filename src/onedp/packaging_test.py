@@ -35,7 +35,10 @@ def read_lock() -> dict[str, str]:
 
 def locked_requirements() -> list[Requirement]:
     project = read_pyproject()
-    extras = [project["optional-dependencies"][name] for name in ("train", "pusht", "report", "robot", "openvino", "export", "hub", "dev")]
+    extras = [
+        project["optional-dependencies"][name]
+        for name in ("train", "pusht", "report", "robot", "openvino", "export", "hub", "dev")
+    ]
     return [Requirement(line) for line in sum(extras, project["dependencies"])]
 
 

@@ -189,7 +189,7 @@ def test_changed_weights_are_noticed(saved, damage):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("spec.json", lambda d: d.update(format_version=2), "format version 2; this package reads up to 1. Update"),
+        ("spec.json", lambda d: d.update(format_version=3), "format version 3; this package reads up to 2. Update"),
         ("spec.json", lambda d: d.pop("sampler"), r"missing entries \['sampler'\]"),
         ("spec.json", lambda d: d.update(magic=1), r"unknown entries \['magic'\]"),
         ("spec.json", lambda d: d["network"].update(kind="resnet"), "Unknown network 'resnet'"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
 from onedp.errors import SpecError
@@ -31,6 +31,16 @@ class FieldSpec:
     def size(self) -> int:
         """Number of scalars in one time step."""
         return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is a camera picture: uint8 of shape (height, width, channels), values 0 to 255."""
+        return self.dtype == "uint8" and len(self.shape) == 3
+
+    @property
+    def stats_shape(self) -> tuple[int, ...]:
+        """Shape of its normalisation statistics: the field's own, or one number a channel for pictures."""
+        return (1, 1, self.shape[2]) if self.is_image else self.shape
 
 
 @dataclass(frozen=True)
@@ -120,8 +130,11 @@ class PolicySpec:
 
     def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
         """Random observations of the right names and shapes, for tests and warm-up; not physically meaningful."""
+        shapes = {field.name: (batch, self.n_obs_steps, *field.shape) for field in self.observations}
         return {
-            field.name: rng.standard_normal((batch, self.n_obs_steps, *field.shape), dtype=np.float32)
+            field.name: rng.integers(0, 256, shapes[field.name], dtype=np.uint8)
+            if field.is_image
+            else rng.standard_normal(shapes[field.name], dtype=np.float32)
             for field in self.observations
         }
 
@@ -167,7 +180,7 @@ class Policy(Protocol):
         ...
 
     def infer(
-        self, obs: Mapping[str, Float32[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]
+        self, obs: Mapping[str, Shaped[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]
     ) -> Float32[ndarray, "b tc da"]:
         """Action chunk that starts now (the tick of the newest observation), physical units, inside the limits.
 
