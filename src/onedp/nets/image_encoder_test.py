@@ -62,7 +62,7 @@ def test_spatial_softmax_finds_the_brightest_place():
     pool = SpatialSoftmax(1, height=3, width=5, keypoints=1)
     with torch.no_grad():
         pool.nets.weight.fill_(1.0)
-        pool.nets.bias.zero_()
+        pool.nets.bias = None
         features = torch.zeros(1, 1, 3, 5)
         features[0, 0, 2, 1] = 100.0
         assert pool(features).tolist() == [[-0.5, 1.0]]  # x, then y
