@@ -77,10 +77,10 @@ def to_policy(
     renames: Sequence[str] = (),
     rate_hz: float | None = None,
 ) -> TorchPolicy:
-    """The policy; ``task_name`` is how the ``task`` is called on the command line, ``renames`` are ``THEIRS=OURS``, or ``THEIRS=A,B`` to cut a vector into fields of the ``task``.
+    """The policy; ``task_name`` is how the ``task`` is called on the command line.
 
-    With a ``task`` its fields, limits and rate are taken. Raises ``CheckpointError`` when weights, fields or limits do
-    not fit.
+    ``renames`` are ``THEIRS=OURS``, or ``THEIRS=A,B`` to cut a vector into fields of the task, whose fields, limits and
+    rate are taken. Raises ``CheckpointError`` when weights, fields or limits do not fit.
     """
     pieces = _pieces(imported, task, _parse_renames(renames, [field.name for field in imported.observations]))
     spec = _spec(imported, pieces, task, rate_hz)

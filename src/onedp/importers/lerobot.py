@@ -26,7 +26,8 @@ NO_ACCOUNT = (
     "type", "device", "use_amp", "use_peft", "push_to_hub", "repo_id", "private", "tags", "license",
     "pretrained_path", "drop_n_last_frames", "do_mask_loss_for_padding", "pretrained_backbone_weights",
     "crop_is_random", "gradient_checkpointing", "compile_model", "compile_mode", "policy_action_contract",
-    "optimizer_lr", "optimizer_betas", "optimizer_eps", "optimizer_weight_decay", "scheduler_name", "scheduler_warmup_steps",
+    "optimizer_lr", "optimizer_betas", "optimizer_eps", "optimizer_weight_decay", "scheduler_name",
+    "scheduler_warmup_steps",
 )  # fmt: skip
 """Entries of config.json about training, hardware and publishing."""
 PARAMETERIZATIONS = {"epsilon": "eps", "sample": "x0"}

@@ -49,8 +49,10 @@ def read_statistics(
         return found, modes
     inputs, input_modes = _processor(folder, "policy_preprocessor", "normalizer_processor")
     outputs, output_modes = _processor(folder, "policy_postprocessor", "unnormalizer_processor")
-    action_mode = {"ACTION": output_modes["ACTION"]} if "ACTION" in output_modes else {}
-    return {**inputs, **{k: v for k, v in outputs.items() if k == "action"}}, {**input_modes, **action_mode}
+    observed = {name: values for name, values in inputs.items() if name != "action"}
+    acted = {name: values for name, values in outputs.items() if name == "action"}
+    input_modes.pop("ACTION", None)
+    return {**observed, **acted}, {**input_modes, **{k: v for k, v in output_modes.items() if k == "ACTION"}}
 
 
 def _processor(folder: Path, name: str, wanted: str) -> tuple[dict[str, Statistics], dict[str, str]]:

@@ -62,6 +62,7 @@ STAND_INS: list[Any] = [
     (_Inert, "typing.Any"),
     (_plain_dict, "collections.defaultdict"),
     (_no_type, "dill._dill._load_type"),
+    *((_Inert, f"builtins.{name}") for name in ("dict", "list", "tuple", "str", "int", "float", "bool")),
 ]
 """(Stand-in, name): what is put in the place of each name; everything else is refused."""
 

@@ -161,7 +161,8 @@ def _typed(field: FieldSpec, values: ndarray, source: str) -> ndarray:
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and 1 < high <= 255):
             raise DataError(
-                f"{source}: the pictures '{field.name}' have values from {low:g} to {high:g}, expected 0 to 255 (uint8)."
+                f"{source}: the pictures '{field.name}' have values from {low:g} to {high:g}, expected 0 to 255 "
+                "(uint8)."
             )
         return np.rint(values).astype(np.uint8)
     with np.errstate(over="ignore"):
