@@ -136,7 +136,9 @@ def test_core_imports_are_torch_free() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onedp.cli.main") is None, reason="the command line is not written yet")
-@pytest.mark.parametrize("arguments", [[], ["train"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["import"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["demo"]]
+)
 def test_help_is_torch_free(arguments: list[str]) -> None:
     code = f"""
 import sys

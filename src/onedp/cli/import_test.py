@@ -6,9 +6,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from onedp.cli.main import main
-from onedp.importers.fake_checkpoints_test import MODES
+from onedp.importers.fake_checkpoints_test import (
+    MODES,
+    lerobot_features,
+    random_weights,
+    resnet_shapes,
+    statistics,
+    unet_shapes,
+    write_lerobot,
+)
 from onedp.importers.lerobot_test import OBSERVED, RENAMES, inputs, state_folder
 from onedp.policy import load_policy
 
@@ -90,3 +99,33 @@ def test_the_folder_says_where_it_came_from(theirs, tmp_path):
     assert (spec["format_version"], spec["task"], spec["encoder"]) == (2, "", {"kind": "state"})
     provenance = json.loads((tmp_path / "teacher" / "provenance.json").read_text())
     assert len(provenance["source_digest"]) == 64
+
+
+@pytest.mark.slow
+def test_a_picture_policy_is_distilled(tmp_path, capsys):
+    names: dict[str, tuple[int, ...]] = {"observation.state": (2,), "observation.images.top": (3, 1, 1), "action": (2,)}
+    cnn = {f"rgb_encoder.backbone.{key}": shape for key, shape in resnet_shapes("sequential", batch_norm=True).items()}
+    cnn |= {"rgb_encoder.pool.nets.weight": (4, 512, 1, 1), "rgb_encoder.pool.nets.bias": (4,)}
+    cnn |= {"rgb_encoder.out.weight": (8, 8), "rgb_encoder.out.bias": (8,)}
+    unet = {f"unet.{key}": shape for key, shape in unet_shapes(2, 2 * (2 + 8), "lerobot").items()}
+    weights = random_weights({**cnn, **unet}, 1) | {"rgb_encoder.pool.pos_grid": torch.zeros(1, 2)}
+    features = lerobot_features(state=(2,), images__top=(3, 32, 32))
+    changes = {"use_group_norm": False, "crop_shape": None}
+    folder = write_lerobot(tmp_path / "theirs", features, weights, statistics(names), **changes)
+    main(["import", str(folder), "--out", str(tmp_path / "teacher"), "--rate-hz", "10"])
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    state = rng.normal(size=(6, 2)).astype(np.float32)
+    for name, values in (("data", pictures), ("dark", pictures / 255)):
+        arrays = {"observation.images.top": values, "observation.state": state}
+        np.savez(tmp_path / f"{name}.npz", episode_ends=[6], **arrays)
+    student = distilled(tmp_path / "teacher", tmp_path / "data.npz", tmp_path / "student")
+    teacher = load_policy(tmp_path / "teacher")
+    assert student.encoder == teacher.encoder
+    moved, kept = (p.denoiser.encoder.state_dict()["rgb_encoder.0.backbone.1.running_mean"] for p in (student, teacher))
+    assert torch.equal(moved, kept)  # fixed statistics of the batch normalisation
+    obs, noise = inputs(student)
+    assert np.isfinite(student.infer(obs, noise)).all()
+    with pytest.raises(SystemExit):
+        distilled(tmp_path / "teacher", tmp_path / "dark.npz", tmp_path / "student2")
+    assert "the pictures 'observation.images.top' have values from 0 to 1, expected 0 to 255" in capsys.readouterr().err
