@@ -125,7 +125,7 @@ HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pyga
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
     "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
-    "train.metrics", "evaluate.rollout", "cli.main",
+    "train.metrics", "evaluate.rollout", "cli.main", "cli.import_checkpoint", "importers.options",
 )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def to_policy(
             f"The checkpoint's weights do not fit its configuration (names as onedp has them): {problem}."
         )
     check_sampler(imported.sampler, imported.schedule)
-    feature_dim = denoiser.encoder._feature_dim if isinstance(denoiser.encoder, ImageEncoder) else 0
+    feature_dim = denoiser.encoder.feature_dim if isinstance(denoiser.encoder, ImageEncoder) else 0
     denoiser.load_state_dict(_reordered(imported, pieces, ordered, feature_dim))
     return TorchPolicy(
         name=name,
@@ -134,7 +134,7 @@ def _pieces(imported: Imported, task: Task | None, renames: Mapping[str, list[st
         names = renames.get(field.name, [field.name])
         if len(names) == 1:
             pieces.append(_Piece(field.name, 0, known.get(names[0], replace(field, name=names[0]))))
-            if pieces[-1].ours.shape != field.shape:
+            if pieces[-1].ours.shape != field.shape or pieces[-1].ours.is_image != field.is_image:
                 raise _does_not_fit(imported, task)
             continue
         if task is None or field.is_image or not set(names) <= set(known):

@@ -76,10 +76,11 @@ class ImageEncoder(nn.Module):
         shapes = {field.name: field.shape for field in self.fields}
         named = self.cameras[:1] if config.shared else self.cameras
         self.rgb_encoder = nn.ModuleList(CameraEncoder(config, *shapes[name][:2]) for name in named)
-        self.output_dim = spec.n_obs_steps * sum(encoded_size(field, self._feature_dim) for field in self.fields)
+        self.output_dim = spec.n_obs_steps * sum(encoded_size(field, self.feature_dim) for field in self.fields)
 
     @property
-    def _feature_dim(self) -> int:
+    def feature_dim(self) -> int:
+        """Features of one picture."""
         encoder = self.rgb_encoder[0]
         assert isinstance(encoder, CameraEncoder)
         return encoder.output_dim
