@@ -1,6 +1,6 @@
 """The artifact: a folder that is the policy. Torch-free; ``onedp.policy`` turns one into networks.
 
-    spec.json            format version, policy spec, network, noise process, parameterization, sampler
+    spec.json            format version, policy spec, encoder, network, noise process, parameterization, sampler
     weights.safetensors  weights of one denoiser (the EMA ones), fp32 or fp16
     norm_stats.json      statistics of every field
     provenance.json      SHA-256 of the weights, command, data digest, versions, seeds, cost
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,12 @@ from onedp.errors import ArtifactError, unknown_choice
 from onedp.files import replaced_folder, write_json
 from onedp.types import PolicySpec
 
-FORMAT_VERSION = 1
-SPEC_KEYS = ("format_version", "policy", "task", "network", "process", "parameterization", "sampler")
+FORMAT_VERSION = 2
+"""2 has an encoder and options of imported policies; 1 had low-dimensional observations only and is still read."""
+SPEC_KEYS = ("encoder", "format_version", "policy", "task", "network", "process", "parameterization", "sampler")
+
+STATE_ENCODER = {"kind": "state"}
+"""The encoder of format version 1."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Manifest:
 
     spec: PolicySpec
     task: str
-    """Name of the task it was trained on."""
+    """Name of the task it was trained on; empty for an imported policy without one."""
     network: Mapping[str, Any]
     process: Mapping[str, Any]
     parameterization: str
@@ -46,6 +50,7 @@ class Manifest:
     """The sampler used unless another is asked for."""
     normalizer: Normalizer
     provenance: Mapping[str, Any]
+    encoder: Mapping[str, Any] = field(default_factory=lambda: dict(STATE_ENCODER))
 
 
 def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]) -> str:
@@ -67,6 +72,7 @@ def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]
             "format_version": FORMAT_VERSION,
             "policy": manifest.spec.to_json(),
             "task": manifest.task,
+            "encoder": dict(manifest.encoder),
             "network": dict(manifest.network),
             "process": dict(manifest.process),
             "parameterization": manifest.parameterization,
@@ -119,10 +125,14 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} has the format version {version!r}; this package reads up to {FORMAT_VERSION}. "
             "Update onedp: pip install --upgrade onedp"
         )
+    if version == 1:
+        spec.setdefault("encoder", dict(STATE_ENCODER))
     if set(spec) != set(SPEC_KEYS):
         missing, extra = sorted(set(SPEC_KEYS) - set(spec)), sorted(set(spec) - set(SPEC_KEYS))
         raise ArtifactError(f"{path / 'spec.json'}: missing entries {missing}, unknown entries {extra}.")
-    wrong = [name for name in ("policy", "network", "process", "sampler") if not isinstance(spec[name], dict)]
+    wrong = [
+        name for name in ("policy", "encoder", "network", "process", "sampler") if not isinstance(spec[name], dict)
+    ]
     wrong += [name for name in ("task", "parameterization") if not isinstance(spec[name], str)]
     if wrong:
         raise ArtifactError(f"{path / 'spec.json'} is not readable: {wrong} have the wrong type. Restore the file.")
@@ -136,6 +146,7 @@ def read_manifest(path: Path) -> Manifest:
         sampler=spec["sampler"],
         normalizer=Normalizer.from_json(_read_json(path / "norm_stats.json"), policy_spec),
         provenance=_read_json(path / "provenance.json"),
+        encoder=spec["encoder"],
     )
 
 
@@ -159,17 +170,21 @@ def read_weights(path: Path, manifest: Manifest) -> dict[str, ndarray]:
 
 def check_keys(weights: Mapping[str, ndarray], expected: Mapping[str, tuple[int, ...]], where: Path) -> None:
     """Raise ``ArtifactError`` listing missing, extra and mis-shaped weights."""
-    missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+    if problem := misfit({name: value.shape for name, value in weights.items()}, expected):
+        raise ArtifactError(f"{where / 'weights.safetensors'} does not fit spec.json: {problem}.")
+
+
+def misfit(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
+    """Which weights are missing, not expected or of a wrong shape; empty when all fit."""
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     wrong = [
-        f"{name} {weights[name].shape} instead of {expected[name]}"
-        for name in sorted(set(expected) & set(weights))
-        if weights[name].shape != expected[name]
+        f"{name} {found[name]} instead of {expected[name]}"
+        for name in sorted(set(expected) & set(found))
+        if found[name] != expected[name]
     ]
-    if missing or extra or wrong:
-        raise ArtifactError(
-            f"{where / 'weights.safetensors'} does not fit spec.json: missing {_some(missing)}; "
-            f"not expected {_some(extra)}; wrong shape {_some(wrong)}."
-        )
+    if not (missing or extra or wrong):
+        return ""
+    return f"missing {_some(missing)}; not expected {_some(extra)}; wrong shape {_some(wrong)}"
 
 
 def file_digest(path: Path) -> str:

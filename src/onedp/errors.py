@@ -22,6 +22,10 @@ class ArtifactError(OneDPError):
     """A policy folder that is missing, damaged, tampered with or of another version."""
 
 
+class CheckpointError(OneDPError):
+    """A checkpoint of another library that cannot be imported."""
+
+
 class SpecError(OneDPError):
     """Observations, noise or actions that do not match a policy's spec."""
 

@@ -126,6 +126,7 @@ TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
     "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
     "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
+    "cli.import_checkpoint", "importers.options",
 )  # fmt: skip
 
 
@@ -137,7 +138,8 @@ def test_core_imports_are_torch_free() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("onedp.cli.main") is None, reason="the command line is not written yet")
 @pytest.mark.parametrize(
-    "arguments", [[], ["train"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["serve"], ["demo"]]
+    "arguments",
+    [[], ["train"], ["import"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["serve"], ["demo"]],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:
     code = f"""

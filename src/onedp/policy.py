@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from onedp.artifact import (
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
-from onedp.diffusion.samplers import OneStep, Sampler
+from onedp.diffusion.samplers import Ddim, OneStep, Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError
-from onedp.nets.build import build_denoiser, network_from_json, network_to_json
-from onedp.nets.config import NetworkConfig
+from onedp.nets.build import build_denoiser, encoder_from_json, network_from_json, network_to_json
+from onedp.nets.config import EncoderConfig, NetworkConfig, StateEncoderConfig
 from onedp.types import PolicySpec
 
 
@@ -45,6 +45,7 @@ class TorchPolicy:
     network: NetworkConfig
     provenance: Mapping[str, Any]
     device: torch.device
+    encoder: EncoderConfig = field(default_factory=StateEncoderConfig)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -62,6 +63,8 @@ class TorchPolicy:
         sampler = parse_sampler(text, schedule)
         check_sampler(sampler, schedule)
         sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
+        if isinstance(sampler, Ddim) and isinstance(self.sampler, Ddim):
+            sampler = replace(sampler, recompute_eps=self.sampler.recompute_eps)  # how the checkpoint's own tools do it
         if isinstance(sampler, OneStep) and isinstance(self.sampler, OneStep):
             if ":" not in text:
                 return self  # a student keeps its own level and noise scale
@@ -103,10 +106,11 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
     weights = read_weights(path, manifest)
     try:
         network = network_from_json(dict(manifest.network))
+        encoder = encoder_from_json(dict(manifest.encoder))
         schedule = schedule_from_json(dict(manifest.process))
         own_sampler = sampler_from_json(dict(manifest.sampler))
         check_sampler(own_sampler, schedule)
-        denoiser = build_denoiser(network, manifest.spec, schedule, manifest.parameterization)
+        denoiser = build_denoiser(network, manifest.spec, schedule, manifest.parameterization, encoder)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArtifactError(f"{path / 'spec.json'} is not readable: {error}. Restore the file.") from error
     check_keys(weights, {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}, path)
@@ -122,6 +126,7 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
         network=network,
         provenance=manifest.provenance,
         device=torch_device(device),
+        encoder=encoder,
     )
     return policy if sampler is None else policy.with_sampler(sampler)
 
@@ -139,6 +144,7 @@ def save_policy(path: Path, policy: TorchPolicy, dtype: str = "float32") -> str:
         sampler=sampler_to_json(sampler),
         normalizer=policy.normalizer,
         provenance={**policy.provenance, "weights_dtype": dtype},
+        encoder=network_to_json(policy.encoder),
     )
     weights = {key: value.cpu().numpy().astype(dtype) for key, value in policy.denoiser.state_dict().items()}
     return save_artifact(path, manifest, weights)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
 from onedp.errors import SpecError
@@ -51,6 +51,16 @@ class FieldSpec:
         if np.issubdtype(self.dtype, np.integer):
             return rng.integers(0, np.iinfo(self.dtype).max, shape, dtype=np.dtype(self.dtype), endpoint=True)
         return rng.standard_normal(shape, dtype=np.float32).astype(self.dtype)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is a camera picture: uint8 of shape (height, width, channels), values 0 to 255."""
+        return self.dtype == "uint8" and len(self.shape) == 3
+
+    @property
+    def stats_shape(self) -> tuple[int, ...]:
+        """Shape of its normalisation statistics: the field's own, or one number a channel for pictures."""
+        return (1, 1, self.shape[2]) if self.is_image else self.shape
 
 
 @dataclass(frozen=True)
@@ -143,8 +153,7 @@ class PolicySpec:
     ) -> tuple[dict[str, ndarray], ndarray]:
         """What ``Policy.infer`` is given as arrays of the spec's dtypes; raise ``SpecError`` where they do not fit.
 
-        ``noise_shape`` (draws, Tp, Da) is the policy's, ``sampler`` the label of its sampler, for the message. Values
-        that are not finite are refused after the conversion: what overflows there is not finite either.
+        ``noise_shape`` (draws, Tp, Da) is the policy's, ``sampler`` the label of its sampler, for the message.
         """
         if not isinstance(obs, Mapping):
             expected = sorted(field.name for field in self.observations)
@@ -152,16 +161,19 @@ class PolicySpec:
                 f"The observation is a {type(obs).__name__}, expected a mapping with the fields {expected}."
             )
         batch = self.check_observation(obs)
-        arrays = {field.name: _as_array(obs[field.name], field.name, field.dtype) for field in self.observations}
-        noise = _as_array(noise, "noise", "float32")
+        arrays = {field.name: field.convert(np.asarray(obs[field.name])) for field in self.observations}
+        noise = np.asarray(noise)
+        if noise.dtype.kind not in "fiu":
+            raise SpecError(f"Noise has dtype {noise.dtype}, expected float32.")
         if noise.shape != (batch, *noise_shape):
             raise SpecError(
                 f"Noise has shape {noise.shape}, expected {(batch, *noise_shape)}: batch, draws of the "
                 f"sampler {sampler}, horizon, action dimension."
             )
-        for name, values in {**arrays, "noise": noise}.items():
-            if not np.isfinite(values).all():
-                raise SpecError(f"'{name}' has NaN or infinity (as {values.dtype}); the policy does not act on it.")
+        with np.errstate(over="ignore"):
+            noise = np.asarray(noise, dtype=np.float32)
+        if not np.isfinite(noise).all():
+            raise SpecError("Noise has NaN or infinity; the policy does not act on it.")
         return arrays, noise
 
     def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
@@ -184,14 +196,6 @@ class PolicySpec:
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"The policy spec is not readable: {error}.") from error
-
-
-def _as_array(value: Any, name: str, dtype: str) -> ndarray:
-    try:
-        with np.errstate(over="ignore"):
-            return np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"'{name}' is not an array of {dtype} ({error}).") from error
 
 
 def _field_from_json(data: Mapping[str, Any]) -> FieldSpec:
@@ -218,7 +222,7 @@ class Policy(Protocol):
         ...
 
     def infer(
-        self, obs: Mapping[str, Float32[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]
+        self, obs: Mapping[str, Shaped[ndarray, "b to ..."]], noise: Float32[ndarray, "b draws tp da"]
     ) -> Float32[ndarray, "b tc da"]:
         """Action chunk that starts now (the tick of the newest observation), physical units, inside the limits.
 

@@ -45,6 +45,7 @@ def _print_overview(console: Console, folder: Path, manifest: Manifest, n_weight
     console.print(str(folder), style="bold")
     console.print(f"task              {manifest.task}")
     console.print(f"network           {_flat(manifest.network)}")
+    console.print(f"encoder           {_flat(manifest.encoder)}")
     console.print(f"weights           {n_weights} ({size})")
     console.print(f"process           {_flat(manifest.process)}")
     console.print(f"parameterization  {manifest.parameterization}")

@@ -7,6 +7,7 @@ import sys
 
 VERBS = {
     "train": ("onedp.cli.train:Train", "demonstrations to a diffusion-policy teacher"),
+    "import": ("onedp.cli.import_checkpoint:Import", "a LeRobot or diffusion_policy checkpoint to a teacher"),
     "distill": ("onedp.cli.distill:Distill", "a teacher to a student of one network pass"),
     "evaluate": ("onedp.cli.evaluate:Evaluate", "score, success and latency of one policy"),
     "compare": ("onedp.cli.compare:Compare", "several policies on the same starts, with a report"),

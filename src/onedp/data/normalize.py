@@ -24,7 +24,7 @@ BLOCK_STEPS = 65536
 
 @dataclass(frozen=True)
 class FieldStats:
-    """Statistics of one field over the training data; arrays have the field's shape."""
+    """Statistics of one field over the training data; arrays have the field's ``stats_shape``."""
 
     min: Float32[ndarray, ...]
     max: Float32[ndarray, ...]
@@ -32,12 +32,16 @@ class FieldStats:
     std: Float32[ndarray, ...]
 
     @classmethod
-    def of(cls, values: ndarray) -> FieldStats:
-        """Statistics over the first axis (steps) of ``(N, *shape)``; the values must be finite."""
-        shape = values.shape[1:]
+    def of(cls, values: ndarray, shape: tuple[int, ...] | None = None) -> FieldStats:
+        """Statistics over the first axis (steps) of ``(N, *shape)``; the values must be finite.
+
+        With ``shape`` (1, 1, C): over the pixels of pictures ``(N, H, W, C)`` too.
+        """
+        shape = values.shape[1:] if shape is None else shape
         running = RunningStatistics(int(np.prod(shape, dtype=np.int64)))
-        for start in range(0, len(values), BLOCK_STEPS):
-            running.update(values[start : start + BLOCK_STEPS])
+        block = max(1, BLOCK_STEPS * len(running.count) // max(1, int(np.prod(values.shape[1:], dtype=np.int64))))
+        for start in range(0, len(values), block):
+            running.update(values[start : start + block])
         return cls(*(getattr(running, part).reshape(shape).astype(np.float32) for part in STATISTICS))
 
 
@@ -101,7 +105,7 @@ class Normalizer:
                 f"norm_stats.json has statistics for {unknown}, which the policy does not use; it uses "
                 f"{sorted(names)}. The file belongs to another policy; restore it or train again."
             )
-        stats = {field.name: _read_stats(data[field.name], field.name, field.shape) for field in fields}
+        stats = {field.name: _read_stats(data[field.name], field.name, field.stats_shape) for field in fields}
         return cls(stats, {field.name: data[field.name]["mode"] for field in fields})
 
 
@@ -160,7 +164,7 @@ def fit_normalizer(arrays: Mapping[str, ndarray], spec: PolicySpec, mode: Normal
             raise DataError(
                 f"No statistics for '{field.name}': {found}; expected (steps, {', '.join(map(str, field.shape))})."
             )
-        stats[field.name] = FieldStats.of(values)
+        stats[field.name] = FieldStats.of(values, field.stats_shape)
         if not np.isfinite(values).all():
             raise DataError(
                 f"No statistics for '{field.name}': it has NaN or infinity. Look for the place with: onedp inspect DATA"

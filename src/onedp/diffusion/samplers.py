@@ -87,6 +87,9 @@ class Ddim:
     """Clip the clean estimate to [-clip, clip]; None for data that is not scaled to that range."""
     spacing: str = "linspace"
     """Which of the process's steps are visited: a name of ``SPACINGS``, see ``grid``."""
+    recompute_eps: bool = True
+    """Derive the noise from the clipped clean estimate; False keeps the network's own, as diffusers' DDIM does (and so
+    LeRobot's). Ancestral sampling always uses the clipped estimate."""
 
     kind = "ddim"
 
@@ -131,7 +134,8 @@ class Ddim:
         """Solve the probability-flow ODE from pure noise."""
         schedule = denoiser.schedule
         assert isinstance(schedule, CosineDdpm)  # check_sampler
-        return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=0.0, clip=self.clip)
+        grid = self.grid(schedule)
+        return _ancestral(denoiser, schedule, cond, noise, grid, 0.0, self.clip, self.recompute_eps)
 
 
 @dataclass(frozen=True)
@@ -165,17 +169,19 @@ def _ancestral(
     grid: list[int],
     eta: float,
     clip: float | None,
+    recompute_eps: bool = True,
 ) -> Tensor:
-    """DDIM's generalised update; the noise estimate is recomputed from the clipped clean estimate."""
+    """DDIM's generalised update; the noise estimate belongs to the clipped clean estimate, or to the network's own."""
     alpha_bar = schedule.alpha_bar.to(noise.device)
     x = noise[:, 0].double()
     for i, k in enumerate(grid):
         t = torch.tensor([k], device=noise.device)
-        x0 = _clip(_x0_at(denoiser, x, t, cond), clip)
+        own_x0 = _x0_at(denoiser, x, t, cond)
+        x0 = _clip(own_x0, clip)
         if i == len(grid) - 1:
             return x0.float()
         now, then = alpha_bar[k], alpha_bar[grid[i + 1]]
-        eps = (x - now.sqrt() * x0) / (1 - now).sqrt()
+        eps = (x - now.sqrt() * (x0 if recompute_eps else own_x0)) / (1 - now).sqrt()
         spread = eta * ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
         x = then.sqrt() * x0 + (1 - then - spread**2).sqrt() * eps
         if eta > 0:

@@ -1,7 +1,7 @@
 """Noise processes: ``x_t = alpha(t) x_0 + sigma(t) eps``. Noise increases with t; the smallest t is almost data.
 
-Two families. ``CosineDdpm`` is variance preserving with integer steps k = 0..K-1; ``Edm`` has alpha = 1 and the level
-sigma itself as time.
+Two families. ``CosineDdpm`` is variance preserving with integer steps k = 0..K-1 (squared cosine, or the linear betas
+of imported policies); ``Edm`` has alpha = 1 and the level sigma itself as time.
 """
 
 from __future__ import annotations
@@ -52,14 +52,32 @@ class NoiseSchedule(Protocol):
         ...
 
 
+BETA_SCHEDULES = ("squaredcos_cap_v2", "linear", "scaled_linear")
+"""Names of the beta schedules, as in diffusers."""
+
+
 @dataclass(frozen=True)
 class CosineDdpm:
-    """Variance-preserving DDPM with the squared-cosine schedule (Nichol & Dhariwal, arXiv 2102.09672, eq. 17)."""
+    """Variance-preserving DDPM, by default with the squared-cosine schedule (arXiv 2102.09672, eq. 17)."""
 
     steps: int = 100
     """K: number of noise steps; t is an integer index 0..K-1."""
     max_beta: float = 0.999
-    """Cap of beta, so the last step keeps a trace of the signal."""
+    """Cap of the cosine's beta, so the last step keeps a trace of the signal."""
+    beta_schedule: str = "squaredcos_cap_v2"
+    """squaredcos_cap_v2 (the cosine), linear (Ho et al.) or scaled_linear (linear in the square root)."""
+    beta_start: float = 0.0001
+    """First beta of the linear ones."""
+    beta_end: float = 0.02
+    """Last beta of the linear ones."""
+
+    def __post_init__(self) -> None:
+        if self.beta_schedule not in BETA_SCHEDULES:
+            raise ArtifactError(unknown_choice("beta schedule", self.beta_schedule, BETA_SCHEDULES))
+        if self.beta_schedule != "squaredcos_cap_v2" and not 0 < self.beta_start <= self.beta_end < 1:
+            raise ArtifactError(
+                f"beta_start ({self.beta_start}) and beta_end ({self.beta_end}) must rise and lie between 0 and 1."
+            )
 
     @property
     def kind(self) -> str:
@@ -69,12 +87,17 @@ class CosineDdpm:
     @cached_property
     def alpha_bar(self) -> Float[Tensor, " k"]:
         """Cumulative product of 1 - beta, float64; alpha is its square root."""
+        if self.beta_schedule == "linear":
+            return _alpha_bar(torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64))
+        if self.beta_schedule == "scaled_linear":
+            roots = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64)
+            return _alpha_bar(roots**2)
 
         def f(u: float) -> float:
             return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
 
         betas = [min(1 - f((k + 1) / self.steps) / f(k / self.steps), self.max_beta) for k in range(self.steps)]
-        return torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), dim=0)
+        return _alpha_bar(torch.tensor(betas, dtype=torch.float64))
 
     def alpha(self, t: Tensor) -> Tensor:
         """Square root of alpha_bar at index t."""
@@ -182,6 +205,10 @@ def schedule_from_json(data: dict[str, Any]) -> CosineDdpm | Edm:
         return SCHEDULES[kind](**{key: value for key, value in data.items() if key != "kind"})
     except TypeError as error:
         raise ArtifactError(f"The noise process in spec.json is not readable: {error}.") from error
+
+
+def _alpha_bar(betas: Tensor) -> Tensor:
+    return torch.cumprod(1 - betas, dim=0)
 
 
 def expand_like(value: Tensor, like: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task.
     """
     policy = load_policy(request.policy, request.sampler, request.device)
+    if not (request.task or policy.task):
+        raise OneDPError(f"{policy.name} was imported without a task. Import it again with --task to evaluate it here.")
     task = get_task(request.task or policy.task)
     if task.spec.observations != policy.spec.observations or task.spec.action != policy.spec.action:
         raise OneDPError(

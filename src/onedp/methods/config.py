@@ -84,13 +84,13 @@ class OneDpConfig:
     )
     """Optimizer of the generator score network (variant s)."""
     initial_level: float | None = None
-    """Level at which the generator asks its network; None: step 65 (DDPM) or sigma 2.5 (EDM)."""
+    """Level at which the generator asks its network; None: step 65 of 100 (DDPM) or sigma 2.5 (EDM)."""
     input_noise_scale: float = 1.0
     """Factor on the noise as the generator's network reads it; below 1 there is less of it to cancel (paper: 1)."""
     level_low: float | None = None
-    """Smallest level at which teacher and student are compared; None: step 2 (DDPM), unbounded (EDM)."""
+    """Smallest level at which teacher and student are compared; None: step 2 of 100 (DDPM), unbounded (EDM)."""
     level_high: float | None = None
-    """Largest such level; None: step 95 (DDPM), unbounded (EDM)."""
+    """Largest such level; None: step 95 of 100 (DDPM), unbounded (EDM)."""
     final_level_high: float | None = None
     """When given, ``level_high`` moves linearly to it over training (sharpens variant d)."""
     tracker_updates: int = 1

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import OneStep, Sampler
-from onedp.diffusion.schedule import CosineDdpm, diffuse, expand_like
+from onedp.diffusion.schedule import CosineDdpm, NoiseSchedule, diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
@@ -36,15 +36,15 @@ class OneDp(Method):
         self.teacher_sampler = teacher_sampler
         self.steps = steps
         self.networks = {"generator": trainable_copy(teacher)}
-        ddpm = isinstance(teacher.schedule, CosineDdpm)
+        low, level, high = _default_levels(teacher.schedule)
         self.levels = (
-            (2.0 if ddpm else None) if config.level_low is None else config.level_low,
-            (95.0 if ddpm else None) if config.level_high is None else config.level_high,
+            low if config.level_low is None else config.level_low,
+            high if config.level_high is None else config.level_high,
         )
         if config.final_level_high is not None and self.levels[1] is None:
             raise OneDPError("EDM levels have no upper end of their own: final_level_high needs level_high too.")
         _check_levels(self.levels, config.final_level_high, teacher)
-        level = config.initial_level if config.initial_level is not None else (65.0 if ddpm else 2.5)
+        level = config.initial_level if config.initial_level is not None else level
         self.one_step = OneStep(level=level, input_scale=config.input_noise_scale)
         matching = config.regression_steps + config.tracker_warmup
         if matching >= steps:
@@ -201,3 +201,11 @@ def onedp_gradient(
 def trainable_copy(denoiser: Denoiser) -> Denoiser:
     """A deep copy whose weights may change."""
     return copy.deepcopy(denoiser).requires_grad_(True).train()
+
+
+def _default_levels(schedule: NoiseSchedule) -> tuple[float | None, float, float | None]:
+    """Lowest level of matching, the generator's level and the highest: steps 2, 65 and 95 of a hundred, or EDM's."""
+    if not isinstance(schedule, CosineDdpm):
+        return None, 2.5, None
+    low, level, high = (max(1, round(share * schedule.steps)) for share in (0.02, 0.65, 0.95))
+    return float(low), float(min(level, schedule.steps - 1)), float(min(high, schedule.steps - 1))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.schedule import NoiseSchedule
 from onedp.errors import ArtifactError, OneDPError, unknown_choice
-from onedp.nets.config import NETWORKS, MlpConfig, NetworkConfig, UnetConfig
+from onedp.nets.config import (
+    ENCODERS,
+    NETWORKS,
+    EncoderConfig,
+    ImageEncoderConfig,
+    MlpConfig,
+    NetworkConfig,
+    StateEncoderConfig,
+    UnetConfig,
+)
+from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
 from onedp.nets.state_encoder import StateEncoder
 from onedp.nets.unet1d import Unet1d
@@ -27,7 +37,14 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
                 f"{factor}; it is {spec.horizon}."
             )
         return Unet1d(
-            spec.action_dim, cond_dim, config.channels, config.step_embed_dim, config.kernel_size, config.n_groups
+            spec.action_dim,
+            cond_dim,
+            config.channels,
+            config.step_embed_dim,
+            config.kernel_size,
+            config.n_groups,
+            config.film_scale,
+            config.final_groups,
         )
     if isinstance(config, MlpConfig):
         return Mlp(
@@ -42,25 +59,52 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
     raise OneDPError(f"No builder for the network config {type(config).__name__}.")
 
 
-def build_denoiser(config: NetworkConfig, spec: PolicySpec, schedule: NoiseSchedule, parameterization: str) -> Denoiser:
-    """Untrained denoiser with the state encoder of ``spec``."""
-    encoder = StateEncoder(spec)
+def build_encoder(config: EncoderConfig, spec: PolicySpec) -> StateEncoder | ImageEncoder:
+    """Untrained encoder; raises ``OneDPError`` when the spec has pictures and the encoder takes none."""
+    if isinstance(config, ImageEncoderConfig):
+        return ImageEncoder(config, spec)
+    if pictures := [field.name for field in spec.observations if field.is_image]:
+        raise OneDPError(f"The observations {pictures} are pictures, which need an image encoder, not '{config.kind}'.")
+    return StateEncoder(spec)
+
+
+def build_denoiser(
+    config: NetworkConfig,
+    spec: PolicySpec,
+    schedule: NoiseSchedule,
+    parameterization: str,
+    encoder_config: EncoderConfig | None = None,
+) -> Denoiser:
+    """Untrained denoiser; without ``encoder_config`` the observations must be low-dimensional."""
+    encoder = build_encoder(encoder_config or StateEncoderConfig(), spec)
     backbone = build_backbone(config, spec, encoder.output_dim)
     return Denoiser(encoder, backbone, schedule, parameterization, (spec.horizon, spec.action_dim))
 
 
-def network_to_json(config: NetworkConfig) -> dict[str, Any]:
+def network_to_json(config: NetworkConfig | EncoderConfig) -> dict[str, Any]:
     """Plain data for ``spec.json``."""
     return {"kind": config.kind, **asdict(config)}
 
 
 def network_from_json(data: dict[str, Any]) -> NetworkConfig:
     """Inverts ``network_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
+    return _from_json("network", NETWORKS, data)
+
+
+def encoder_from_json(data: dict[str, Any]) -> EncoderConfig:
+    """As ``network_from_json``, for encoders."""
+    return _from_json("encoder", ENCODERS, data)
+
+
+Config = TypeVar("Config")
+
+
+def _from_json(what: str, table: dict[str, type[Config]], data: dict[str, Any]) -> Config:
     kind = data.get("kind", "")
-    if kind not in NETWORKS:
-        raise ArtifactError(unknown_choice("network", kind, NETWORKS))
+    if kind not in table:
+        raise ArtifactError(unknown_choice(what, kind, table))
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
     try:
-        return NETWORKS[kind](**values)
+        return table[kind](**values)
     except TypeError as error:
-        raise ArtifactError(f"The network in spec.json is not readable: {error}.") from error
+        raise ArtifactError(f"The {what} in spec.json is not readable: {error}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class UnetConfig:
     """Width of the convolutions [steps], odd."""
     n_groups: int = 8
     """Groups of the group normalisation."""
+    film_scale: bool = True
+    """The condition scales and shifts each block's channels; False: it only shifts them."""
+    final_groups: int | None = None
+    """Groups of the last block; None: as ``n_groups`` (LeRobot and Diffusion Policy always have 8 there)."""
 
     kind = "unet"
 
@@ -36,6 +41,43 @@ class MlpConfig:
 
     kind = "mlp"
 
+
+@dataclass(frozen=True)
+class StateEncoderConfig:
+    """All fields of all observation steps in one vector, no weights."""
+
+    kind = "state"
+
+
+@dataclass(frozen=True)
+class ImageEncoderConfig:
+    """A ResNet for pictures; the other fields are passed on as they are."""
+
+    backbone: Literal["resnet18", "resnet34"] = "resnet18"
+    """Convolutional network."""
+    norm: Literal["group", "batch"] = "group"
+    """Group normalisation with 16 channels a group, or batch normalisation with fixed statistics."""
+    pool: Literal["spatial_softmax", "average"] = "spatial_softmax"
+    """Expected positions of learned keypoints followed by a linear layer, or the average of each channel."""
+    keypoints: int = 32
+    """Learned keypoints of the spatial softmax."""
+    features: int | None = None
+    """Output of the linear layer; None: two for each keypoint."""
+    crop: tuple[int, int] | None = None
+    """Height and width of the part at the centre that is looked at [px]; None: everything."""
+    resize: tuple[int, int] | None = None
+    """Height and width that pictures are scaled to before the crop [px]; None: as they are."""
+    shared: bool = False
+    """One network for all cameras, or one for each."""
+
+    kind = "image"
+
+
+EncoderConfig = StateEncoderConfig | ImageEncoderConfig
+ENCODERS: dict[str, type[StateEncoderConfig] | type[ImageEncoderConfig]] = {
+    "state": StateEncoderConfig,
+    "image": ImageEncoderConfig,
+}
 
 NetworkConfig = UnetConfig | MlpConfig
 NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig]] = {"unet": UnetConfig, "mlp": MlpConfig}

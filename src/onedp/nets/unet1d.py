@@ -47,19 +47,27 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two conv blocks with FiLM scale and bias from the condition between them, and a skip connection."""
+    """Two conv blocks, between them FiLM (scale and bias, or bias only) from the condition, and a skip connection."""
 
-    def __init__(self, in_channels: int, out_channels: int, cond_dim: int, kernel_size: int, n_groups: int):
+    def __init__(
+        self, in_channels: int, out_channels: int, cond_dim: int, kernel_size: int, n_groups: int, film_scale: bool
+    ):
         super().__init__()
         self.out_channels = out_channels
+        self.film_scale = film_scale
         self.conv1 = ConvBlock(in_channels, out_channels, kernel_size, n_groups)
-        self.cond_encoder = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * out_channels))
+        self.cond_encoder = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, (1 + film_scale) * out_channels))
         self.conv2 = ConvBlock(out_channels, out_channels, kernel_size, n_groups)
         self.residual_conv = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        scale, bias = self.cond_encoder(cond).unsqueeze(-1).chunk(2, dim=1)  # each (B, C_out, 1)
-        h = self.conv1(x) * scale + bias
+        film = self.cond_encoder(cond).unsqueeze(-1)  # (B, C_out or 2 C_out, 1)
+        h = self.conv1(x)
+        if self.film_scale:
+            scale, bias = film.chunk(2, dim=1)
+            h = h * scale + bias
+        else:
+            h = h + film
         return self.conv2(h) + self.residual_conv(x)
 
 
@@ -74,6 +82,8 @@ class Unet1d(nn.Module):
         step_embed_dim: int = 128,
         kernel_size: int = 5,
         n_groups: int = 8,
+        film_scale: bool = True,
+        final_groups: int | None = None,
     ):
         super().__init__()
         self.diffusion_step_encoder = nn.Sequential(
@@ -82,7 +92,7 @@ class Unet1d(nn.Module):
             nn.Mish(),
             nn.Linear(step_embed_dim * 4, step_embed_dim),
         )
-        block_args = (step_embed_dim + cond_dim, kernel_size, n_groups)
+        block_args = (step_embed_dim + cond_dim, kernel_size, n_groups, film_scale)
         widths = (action_dim, *channels)
         pairs = list(itertools.pairwise(widths))
         last = len(pairs) - 1
@@ -108,7 +118,8 @@ class Unet1d(nn.Module):
             for c_in, c_out in reversed(pairs[1:])
         )
         self.final_conv = nn.Sequential(
-            ConvBlock(channels[0], channels[0], kernel_size, n_groups), nn.Conv1d(channels[0], action_dim, 1)
+            ConvBlock(channels[0], channels[0], kernel_size, final_groups or n_groups),
+            nn.Conv1d(channels[0], action_dim, 1),
         )
 
     def forward(self, chunk: Tensor, t: Tensor, cond: Tensor) -> Tensor:

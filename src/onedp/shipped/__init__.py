@@ -15,6 +15,10 @@ OBSERVATIONS = {"pusht-keypoints": "pusht_observations.npz", "pusht-state": "pus
 def shipped_observations(teacher: str) -> Path:
     """File of shipped observations for the task of ``teacher``; raises ``OneDPError`` when there are none."""
     task = read_manifest(resolve_artifact(teacher)).task
+    if not task:
+        raise OneDPError(
+            f"{teacher} was imported without a task. Give recorded observations with the policy's own fields: --data."
+        )
     if task not in OBSERVATIONS:
         raise OneDPError(
             f"The package ships no observations for the task '{task}' (only for {', '.join(sorted(OBSERVATIONS))}). "

@@ -35,6 +35,27 @@ def load_observations(path: str | Path, task: Task) -> Episodes:
     return _load(path, task, task.spec.observations)
 
 
+def load_own_observations(path: str | Path, spec: PolicySpec) -> Episodes:
+    """Observations of a data set that holds the fields of ``spec`` under their names; raises ``DataError``.
+
+    For policies without a task of ours (imported ones).
+    """
+    recording = open_recording(path)
+    names = tuple(field.name for field in spec.observations)
+    recording.require(names, f" The policy needs its own observations {list(names)}.")
+    arrays = {}
+    for field, values in zip(spec.observations, recording.episodes(names).arrays.values(), strict=True):
+        if values.shape[1:] != field.shape:
+            raise DataError(
+                f"{recording.source}: '{field.name}' has the shape {values.shape[1:]} in each step, the policy expects "
+                f"{field.shape}."
+            )
+        arrays[field.name] = _typed(field, values, recording.source)
+    episodes = Episodes(arrays, recording.ends, recording.source)
+    episodes.require_finite(names)
+    return episodes
+
+
 def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
     """What is odd about loaded data but no reason to stop, one sentence each: for the caller to print.
 
@@ -131,5 +152,18 @@ def _checked(field: FieldSpec, arrays: Mapping[str, ndarray], recording: Recordi
         )
     if values.shape[1:] != field.shape:
         raise DataError(_wrong_shape(recording.source, field, values.shape[1:], task))
+    return _typed(field, values, recording.source)
+
+
+def _typed(field: FieldSpec, values: ndarray, source: str) -> ndarray:
+    """In the field's type; pictures must be 0 to 255, since a silent cast would wrap or blacken them."""
+    if field.is_image and values.dtype != np.uint8:
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and 1 < high <= 255):
+            raise DataError(
+                f"{source}: the pictures '{field.name}' have values from {low:g} to {high:g}, expected 0 to 255 "
+                "(uint8)."
+            )
+        return np.rint(values).astype(np.uint8)
     with np.errstate(over="ignore"):
         return np.asarray(values, dtype=field.dtype)

@@ -26,7 +26,12 @@ from onedp.methods.onedp import OneDp
 from onedp.nets.build import build_denoiser
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.tasks import get_task
-from onedp.tasks.demonstrations import demonstration_warnings, load_demonstrations, load_observations
+from onedp.tasks.demonstrations import (
+    demonstration_warnings,
+    load_demonstrations,
+    load_observations,
+    load_own_observations,
+)
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
@@ -75,8 +80,10 @@ def distill_student(
     teacher = load_policy(run.teacher, device=str(accelerator.device))
     if teacher.nfe == 1:
         raise TrainingError(f"{run.teacher} is a one-step student itself; distil from its teacher.")
-    task = get_task(teacher.task)
-    episodes = load_observations(run.data, task)
+    if teacher.task:
+        episodes = load_observations(run.data, get_task(teacher.task))
+    else:  # an imported policy without a task of ours
+        episodes = load_own_observations(run.data, teacher.spec)
     data = window_tensors(episodes, teacher.spec, teacher.normalizer)
     torch.manual_seed(run.loop.seed)
     sampler = (
