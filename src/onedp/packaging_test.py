@@ -35,7 +35,10 @@ def read_lock() -> dict[str, str]:
 
 def locked_requirements() -> list[Requirement]:
     project = read_pyproject()
-    extras = [project["optional-dependencies"][name] for name in ("train", "pusht", "report", "robot", "openvino", "export", "hub", "dev")]
+    extras = [
+        project["optional-dependencies"][name]
+        for name in ("train", "pusht", "report", "robot", "openvino", "export", "hub", "dev")
+    ]
     return [Requirement(line) for line in sum(extras, project["dependencies"])]
 
 
@@ -84,7 +87,8 @@ def test_every_import_is_declared(tests: bool) -> None:
     """What our modules import is a dependency of ours by name, not by luck through another package."""
     project = read_pyproject()
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"]
+    lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"] + extras["robot"]
+    lines += extras["openvino"] + extras["export"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines + (extras["dev"] if tests else [])}
     distributions = importlib.metadata.packages_distributions()
     for path in (ROOT / "src/onedp").rglob("*.py"):
@@ -122,7 +126,8 @@ HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pyga
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
     "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
-    "train.metrics", "evaluate.rollout", "cli.main",
+    "train.metrics", "evaluate.rollout", "backends", "backends.manifest", "backends.policy", "backends.runtimes",
+    "evaluate.machine_speed", "evaluate.latency", "cli.main", "cli.export", "cli.latency", "cli.latency_table",
 )  # fmt: skip
 
 
@@ -133,7 +138,9 @@ def test_core_imports_are_torch_free() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onedp.cli.main") is None, reason="the command line is not written yet")
-@pytest.mark.parametrize("arguments", [[], ["train"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["demo"], ["export"], ["latency"]]
+)
 def test_help_is_torch_free(arguments: list[str]) -> None:
     code = f"""
 import sys

@@ -26,7 +26,7 @@ from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
 from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
-from onedp.errors import ArtifactError, OneDPError, SpecError
+from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_denoiser, network_from_json, network_to_json
 from onedp.nets.config import NetworkConfig
 from onedp.types import PolicySpec
@@ -76,15 +76,7 @@ class TorchPolicy:
         ``obs``: the last To observations, physical units, ``(B, To, *shape)`` a field. ``noise``: standard normal
         ``(B, *noise_shape)``. Raises ``SpecError`` when names or shapes differ from the spec or an input is not finite.
         """
-        batch = self.spec.check_observation(obs)
-        if np.shape(noise) != (batch, *self.noise_shape):
-            raise SpecError(
-                f"Noise has shape {np.shape(noise)}, expected {(batch, *self.noise_shape)}: batch, draws of the "
-                f"sampler {self.sampler.label}, horizon, action dimension."
-            )
-        for name, values in obs.items():
-            if not np.isfinite(values).all():
-                raise SpecError(f"Observation '{name}' has NaN or infinity; the policy does not act on it.")
+        self.spec.check_inputs(obs, noise, self.noise_shape, self.sampler.label)
         nobs = {
             name: torch.from_numpy(self.normalizer.normalize(name, values)).to(self.device)
             for name, values in obs.items()

@@ -118,6 +118,24 @@ class PolicySpec:
             raise SpecError(f"Observation fields disagree about the batch size: {batch_sizes}.")
         return next(iter(batch_sizes.values()))
 
+    def check_inputs(
+        self, obs: Mapping[str, ndarray], noise: ndarray, noise_shape: tuple[int, ...], sampler: str
+    ) -> int:
+        """Return the batch size of the inputs of ``Policy.infer``; raise ``SpecError`` where they do not fit.
+
+        ``noise_shape`` (draws, Tp, Da) is the policy's, ``sampler`` the label of its sampler, for the message.
+        """
+        batch = self.check_observation(obs)
+        if np.shape(noise) != (batch, *noise_shape):
+            raise SpecError(
+                f"Noise has shape {np.shape(noise)}, expected {(batch, *noise_shape)}: batch, draws of the "
+                f"sampler {sampler}, horizon, action dimension."
+            )
+        for name, values in obs.items():
+            if not np.isfinite(values).all():
+                raise SpecError(f"Observation '{name}' has NaN or infinity; the policy does not act on it.")
+        return batch
+
     def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
         """Random observations of the right names and shapes, for tests and warm-up; not physically meaningful."""
         return {
