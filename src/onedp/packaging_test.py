@@ -88,6 +88,7 @@ def test_every_import_is_declared(tests: bool) -> None:
     project = read_pyproject()
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"] + extras["robot"]
+    lines += extras["openvino"] + extras["export"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines + (extras["dev"] if tests else [])}
     distributions = importlib.metadata.packages_distributions()
     for path in (ROOT / "src/onedp").rglob("*.py"):
@@ -126,7 +127,8 @@ TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
     "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
     "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
-    "cli.import_checkpoint", "importers.options",
+    "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
+    "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
 )  # fmt: skip
 
 
@@ -139,7 +141,19 @@ def test_core_imports_are_torch_free() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("onedp.cli.main") is None, reason="the command line is not written yet")
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["train"], ["import"], ["distill"], ["evaluate"], ["compare"], ["inspect"], ["serve"], ["demo"]],
+    [
+        [],
+        ["train"],
+        ["import"],
+        ["distill"],
+        ["evaluate"],
+        ["compare"],
+        ["inspect"],
+        ["serve"],
+        ["demo"],
+        ["export"],
+        ["latency"],
+    ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:
     code = f"""

@@ -11,6 +11,8 @@ VERBS = {
     "distill": ("onedp.cli.distill:Distill", "a teacher to a student of one network pass"),
     "evaluate": ("onedp.cli.evaluate:Evaluate", "score, success and latency of one policy"),
     "compare": ("onedp.cli.compare:Compare", "several policies on the same starts, with a report"),
+    "export": ("onedp.cli.export:Export", "a policy to one file that runs without PyTorch"),
+    "latency": ("onedp.cli.latency:Latency", "how long a chunk takes, by runtime and threads"),
     "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
     "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),

@@ -61,13 +61,19 @@ def open_policy(text: str, device: str, threads: int) -> tuple[str, Policy]:
 
     Raises ``OneDPError`` when there is none under ``POLICY`` or the sampler does not fit.
     """
+    if threads < 1:
+        raise OneDPError(f"--threads is {threads}, expected at least 1.")
+    path, _, sampler = text.partition("@")
+    if (Path(path) / "manifest.json").is_file():
+        if sampler:
+            raise OneDPError(f"{path} is an export: its sampler is part of it. Export again with --sampler {sampler}.")
+        from onedp.backends import load_backend
+
+        return Path(path).resolve().name, load_backend(path, threads=threads)
     import torch
 
     from onedp.policy import load_policy
 
-    if threads < 1:
-        raise OneDPError(f"--threads is {threads}, expected at least 1.")
     torch.set_num_threads(threads)
-    path, _, sampler = text.partition("@")
     policy = load_policy(path, sampler or None, device)
     return policy.name + (f"@{sampler}" if sampler else ""), policy

@@ -61,20 +61,20 @@ class Normalizer:
 
     def scale_offset(self, name: str) -> tuple[ndarray, ndarray]:
         """Scale and offset with ``normalised = x * scale + offset``, float32; a constant dimension maps to 0."""
-        centre, width = self._centre_width(name)
+        centre, width = self.centre_width(name)
         return (1 / width).astype(np.float32), (-centre / width).astype(np.float32)
 
     def normalize(self, name: str, values: ndarray) -> ndarray:
         """Physical units to network units, float32 (computed in float64: ranges may be small beside their centre)."""
-        centre, width = self._centre_width(name)
+        centre, width = self.centre_width(name)
         return ((values - centre) / width).astype(np.float32)
 
     def unnormalize(self, name: str, values: ndarray) -> ndarray:
         """Network units to physical units, float32; inverts ``normalize``."""
-        centre, width = self._centre_width(name)
+        centre, width = self.centre_width(name)
         return (values * width + centre).astype(np.float32)
 
-    def _centre_width(self, name: str) -> tuple[ndarray, ndarray]:
+    def centre_width(self, name: str) -> tuple[ndarray, ndarray]:
         """float64 pair with ``normalised = (x - centre) / width``."""
         stats, mode = self.stats[name], self.modes[name]
         low, high, mean, std = (getattr(stats, part).astype(np.float64) for part in STATISTICS)

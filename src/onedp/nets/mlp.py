@@ -50,7 +50,10 @@ class Mlp(nn.Module):
         self.head = nn.Linear(width, horizon * action_dim)
 
     def forward(self, chunk: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        cond = self.cond_encoder(torch.cat([self.step_encoder(t), cond], dim=-1))
+        return self.modulated(chunk, self.cond_encoder(torch.cat([self.step_encoder(t), cond], dim=-1)))
+
+    def modulated(self, chunk: Tensor, cond: Tensor) -> Tensor:
+        """``(B, Tp, Da) -> (B, Tp, Da)`` with the encoded condition ``(B, width)``, which an export computes apart."""
         x = self.chunk_encoder(chunk.flatten(1))  # (B, width)
         for block in self.blocks:
             x = block(x, cond)

@@ -60,14 +60,17 @@ class ResidualBlock(nn.Module):
         self.conv2 = ConvBlock(out_channels, out_channels, kernel_size, n_groups)
         self.residual_conv = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        film = self.cond_encoder(cond).unsqueeze(-1)  # (B, C_out or 2 C_out, 1)
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        """``(B, C_in, T) -> (B, C_out, T)``; ``film`` is what ``cond_encoder`` makes of the condition.
+
+        It is (B, 2 C_out), or (B, C_out) for a bias only.
+        """
         h = self.conv1(x)
         if self.film_scale:
-            scale, bias = film.chunk(2, dim=1)
+            scale, bias = film.unsqueeze(-1).chunk(2, dim=1)  # each (B, C_out, 1)
             h = h * scale + bias
         else:
-            h = h + film
+            h = h + film.unsqueeze(-1)
         return self.conv2(h) + self.residual_conv(x)
 
 
@@ -122,17 +125,30 @@ class Unet1d(nn.Module):
             nn.Conv1d(channels[0], action_dim, 1),
         )
 
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """All residual blocks, in the order in which a pass meets them."""
+        levels = itertools.chain(self.down_modules, [self.mid_modules], self.up_modules)
+        return [part for level in levels for part in cast(nn.ModuleList, level) if isinstance(part, ResidualBlock)]
+
     def forward(self, chunk: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         cond = torch.cat([self.diffusion_step_encoder(t), cond], dim=-1)
+        return self.modulated(chunk, [block.cond_encoder(cond) for block in self.residual_blocks()])
+
+    def modulated(self, chunk: Tensor, films: list[Tensor]) -> Tensor:
+        """``(B, Tp, Da) -> (B, Tp, Da)`` with the condition given as FiLM scales and biases, one a residual block.
+
+        An export computes ``films`` another way: at a fixed noise level most of them is constant.
+        """
+        film = iter(films)
         x = chunk.transpose(1, 2)  # (B, Da, Tp)
         skips = []
         for level in cast(Iterable[nn.ModuleList], self.down_modules):
-            x = level[1](level[0](x, cond), cond)
+            x = level[1](level[0](x, next(film)), next(film))
             skips.append(x)
             x = level[2](x)  # halves the length, but for the last level
         for block in self.mid_modules:
-            x = block(x, cond)
+            x = block(x, next(film))
         for level in cast(Iterable[nn.ModuleList], self.up_modules):
-            x = level[1](level[0](torch.cat([x, skips.pop()], dim=1), cond), cond)
+            x = level[1](level[0](torch.cat([x, skips.pop()], dim=1), next(film)), next(film))
             x = level[2](x)  # doubles the length
         return self.final_conv(x).transpose(1, 2)  # (B, Tp, Da)

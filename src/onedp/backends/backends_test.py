@@ -1,0 +1,196 @@
+"""Backends refuse what was changed, pass over runtimes that answer otherwise, and complain as the torch policy does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from onedp.backends import load_backend
+from onedp.backends import runtimes as runtimes_module
+from onedp.backends.manifest import read_export
+from onedp.backends.runtimes import RUNTIMES, usable_runtimes
+from onedp.data.normalize import fit_normalizer
+from onedp.diffusion.samplers import OneStep
+from onedp.diffusion.schedule import CosineDdpm
+from onedp.errors import ArtifactError, OneDPError, SpecError
+from onedp.export.export import export_policy
+from onedp.nets.build import build_denoiser
+from onedp.nets.config import MlpConfig
+from onedp.policy import TorchPolicy, load_policy, save_policy
+from onedp.types import FieldSpec, Policy, PolicySpec, episode_noise
+
+SPEC = PolicySpec(
+    observations=(FieldSpec("where", (3,), "m"), FieldSpec("grip", (1,), "m")),
+    action=FieldSpec("action", (2,), "m"),
+    action_low=(-1.0, -1.0),
+    action_high=(1.0, 0.5),
+    rate_hz=10.0,
+    horizon=8,
+    n_obs_steps=2,
+    n_action_steps=4,
+)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with ``policy`` and its ONNX export ``out``."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: rng.normal(0, 1, (50, size)).astype(np.float32)
+        for name, size in {"where": 3, "grip": 1, "action": 2}.items()
+    }
+    network = MlpConfig(width=16, blocks=1, step_embed_dim=8)
+    denoiser = build_denoiser(network, SPEC, CosineDdpm(), "x0").requires_grad_(False).eval()
+    policy = TorchPolicy(
+        name="p", spec=SPEC, task="my-task", denoiser=denoiser, sampler=OneStep(65.0), network=network,
+        normalizer=fit_normalizer(arrays, SPEC), provenance={}, device=torch.device("cpu"),
+    )  # fmt: skip
+    save_policy(folder / "policy", policy)
+    export_policy(folder / "policy", "onnx", folder / "out")
+    return folder
+
+
+@pytest.fixture
+def out(exported, tmp_path):
+    """A copy that a test may damage."""
+    shutil.copytree(exported / "out", tmp_path / "out")
+    return tmp_path / "out"
+
+
+def inputs(batch=2):
+    obs = SPEC.fake_observation(batch, np.random.default_rng(0))
+    return obs, np.stack([episode_noise(row, 0, (1, 8, 2)) for row in range(batch)])
+
+
+@pytest.mark.parametrize("runtime", sorted(RUNTIMES))
+def test_every_runtime_is_a_policy_and_answers_as_pytorch(exported, runtime):
+    pytest.importorskip(RUNTIMES[runtime].package)
+    backend = load_backend(exported / "out", runtime, threads=2)
+    assert isinstance(backend, Policy)
+    assert (backend.spec, backend.noise_shape, backend.nfe) == (SPEC, (1, 8, 2), 1)
+    assert (backend.runtime, backend.threads) == (runtime, 2)
+    policy = load_policy(exported / "policy")
+    for batch in (1, 2, 7):
+        chunk = backend.infer(*inputs(batch))
+        np.testing.assert_allclose(chunk, policy.infer(*inputs(batch)), atol=1e-5)
+    kept = backend.infer(*inputs(1))
+    before = kept.copy()
+    backend.infer(inputs(1)[0], np.ones((1, 1, 8, 2), dtype=np.float32))
+    np.testing.assert_array_equal(kept, before)  # an answer is the caller's: the runtime's memory is not
+
+
+def test_input_errors_are_those_of_the_torch_policy(exported):
+    backend, policy = load_backend(exported / "out"), load_policy(exported / "policy")
+    obs, noise = inputs()
+    bad = [
+        ({"where": obs["where"]}, noise, r"missing \['grip'\]"),
+        ({**obs, "grip": obs["grip"][0]}, noise, "Add the batch axis"),
+        (obs, noise[:, :, :4], r"Noise has shape \(2, 1, 4, 2\), expected \(2, 1, 8, 2\)"),
+        ({**obs, "grip": np.full_like(obs["grip"], np.nan)}, noise, "Observation 'grip' has NaN or infinity"),
+    ]
+    for wrong, with_noise, message in bad:
+        errors = []
+        for each in (backend, policy):
+            with pytest.raises(SpecError, match=message) as caught:
+                each.infer(wrong, with_noise)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+
+
+def test_a_changed_graph_is_refused(out):
+    data = bytearray((out / "policy.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (out / "policy.onnx").write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"policy.onnx is not the file that was exported: its SHA-256 is"):
+        load_backend(out)
+    (out / "policy.onnx").unlink()
+    with pytest.raises(ArtifactError, match=r"policy.onnx is missing. Restore it"):
+        load_backend(out)
+
+
+def change(out, **entries):
+    path = out / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"format": "onedp.export/9"}, "has the format 'onedp.export/9', this package reads 'onedp.export/1'"),
+        ({"extra": 1}, r"unknown entries \['extra'\]"),
+        ({"spec": {}}, "is not readable"),
+        ({"noise_shape": [1, 4, 2]}, "noise_shape .* does not fit the spec"),
+        ({"model": "../policy.onnx"}, "'files' must hold plain names"),
+        ({"tolerance": 0}, "tolerance or action_width does not fit"),
+        ({"reference_chunk": [[0.0]]}, "reference_chunk has the shape"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(out, entries, message):
+    change(out, **entries)
+    with pytest.raises(ArtifactError, match=message):
+        read_export(out)
+
+
+def test_what_is_no_export_is_named(tmp_path, exported):
+    with pytest.raises(
+        ArtifactError, match=r"is no exported policy: it has no manifest.json. Make one with: onedp export"
+    ):
+        load_backend(tmp_path)
+    with pytest.raises(OneDPError, match=r"Unknown runtime 'onnxruntme'\. Did you mean 'onnxruntime'"):
+        load_backend(exported / "out", "onnxruntme")
+    with pytest.raises(OneDPError, match="cannot use 0 threads"):
+        load_backend(exported / "out", "onnxruntime", threads=0)
+
+
+def wrong_runtime(monkeypatch, name):
+    """Make the runtime ``name`` answer 1 % off, as a broken kernel would."""
+    original = RUNTIMES[name]
+
+    def opened(path, threads):
+        run = original.open(path, threads)
+        return lambda given: run(given) * np.float32(0.99)
+
+    monkeypatch.setitem(runtimes_module.RUNTIMES, name, replace(original, open=opened))
+
+
+def test_a_runtime_that_answers_otherwise_is_passed_over_with_a_warning(exported, monkeypatch):
+    if usable_runtimes("policy.onnx") != ["openvino", "onnxruntime"]:
+        pytest.skip("needs both runtimes")
+    wrong_runtime(monkeypatch, "openvino")
+    message = "The first answer of the runtime 'openvino' differs .* Trying the next runtime"
+    with pytest.warns(RuntimeWarning, match=message):
+        backend = load_backend(exported / "out")
+    assert backend.runtime == "onnxruntime"
+    wrong_runtime(monkeypatch, "onnxruntime")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(OneDPError, match=r"cannot be run: .*'openvino'.*'onnxruntime'"):
+            load_backend(exported / "out")
+    with pytest.raises(OneDPError, match="It would not act as it was tested"):
+        load_backend(exported / "out", "openvino")  # asked for by name: no other one is taken
+
+
+def test_without_runtimes_the_error_says_what_to_install(exported, monkeypatch):
+    for name, runtime in RUNTIMES.items():
+        monkeypatch.setitem(runtimes_module.RUNTIMES, name, replace(runtime, package="onedp_no_such_package"))
+    with pytest.raises(OneDPError, match=r"No installed runtime reads policy.onnx.*onedp\[robot\]"):
+        load_backend(exported / "out")
+    with pytest.raises(
+        OneDPError, match=r"'openvino' is not installed. Install it with: pip install 'onedp\[openvino\]'"
+    ):
+        load_backend(exported / "out", "openvino")
+
+
+def test_answers_that_are_no_numbers_never_pass(exported):
+    manifest = read_export(exported / "out")
+    chunk = np.asarray(manifest.reference_chunk)[None]
+    assert manifest.distance(chunk, chunk) == 0
+    assert manifest.distance(np.full_like(chunk, np.nan), chunk) == float("inf")

@@ -1,0 +1,135 @@
+"""What an exported folder says of itself, ``manifest.json``. Torch-free: the exporter writes it, backends read it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.artifact import file_digest
+from onedp.errors import ArtifactError, OneDPError
+from onedp.types import PolicySpec, episode_noise
+
+EXPORT_FORMAT = "onedp.export/1"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ExportManifest:
+    """Everything about an exported policy but its graph."""
+
+    name: str
+    task: str
+    model: str
+    """File that a runtime opens: policy.onnx or policy.xml."""
+    files: Mapping[str, str]
+    """File name to SHA-256, of every file that the runtime reads."""
+    spec: PolicySpec
+    sampler: str
+    """Label of the sampler inside the graph, e.g. ``ddim:10``."""
+    noise_shape: tuple[int, int, int]
+    """(draws, Tp, Da); 0 draws: the graph has no input ``noise``."""
+    nfe: int
+    """Network passes per chunk."""
+    precision: str
+    weights_digest: str
+    """SHA-256 of the weights of the policy that was exported."""
+    parameters: int
+    flops: int
+    """Floating-point operations of one chunk at batch 1, a multiply-add counted as two."""
+    input_ranges: Mapping[str, tuple[list[Any], list[Any]]]
+    """Field to its lowest and highest values in the training data: example inputs are drawn between them."""
+    action_width: tuple[float, ...]
+    """Half the range of each action dimension in the training data: differences of chunks are measured in it."""
+    tolerance: float
+    """Largest accepted difference to the torch policy, in units of ``action_width``."""
+    reference_seed: int
+    reference_chunk: list[list[float]]
+    """What the torch policy answers to ``example_inputs(batch=1, seed=reference_seed)``, (Tp - To + 1, Da)."""
+    provenance: Mapping[str, Any]
+
+    def example_inputs(self, batch: int, seed: int) -> tuple[dict[str, ndarray], ndarray]:
+        """Observations drawn uniformly between the ``input_ranges``, and standard normal noise."""
+        rng = np.random.Generator(np.random.Philox(key=np.array([seed, batch], dtype=np.uint64)))
+        obs = {}
+        for field in self.spec.observations:
+            low, high = (np.asarray(end, dtype=np.float32) for end in self.input_ranges[field.name])
+            unit = rng.random((batch, self.spec.n_obs_steps, *field.shape), dtype=np.float32)
+            obs[field.name] = low + (high - low) * unit
+        noise = np.stack([episode_noise(seed, row, self.noise_shape) for row in range(batch)])
+        return obs, noise
+
+    def distance(self, chunk: ndarray, other: ndarray) -> float:
+        """Largest difference of two chunks in units of ``action_width``; infinity when one is not finite."""
+        difference = np.abs(chunk.astype(np.float64) - other) / np.asarray(self.action_width)
+        return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``manifest.json``."""
+        return {"format": EXPORT_FORMAT, **dataclasses.asdict(self), "spec": self.spec.to_json()}
+
+
+def is_export(folder: Path) -> bool:
+    """True when ``folder`` was written by ``onedp export``."""
+    return (folder / MANIFEST_FILE).is_file()
+
+
+def read_export(folder: Path) -> ExportManifest:
+    """Read and check ``manifest.json`` and the digest of every file; raises ``ArtifactError`` naming what is wrong."""
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise ArtifactError(f"{folder} is no exported policy: it has no {MANIFEST_FILE}. Make one with: onedp export")
+    try:
+        data = json.loads(path.read_text())
+        version = data.pop("format", None)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}. Export the policy again.") from error
+    if version != EXPORT_FORMAT:
+        raise ArtifactError(f"{path} has the format {version!r}, this package reads '{EXPORT_FORMAT}'. Update onedp.")
+    names = {field.name for field in dataclasses.fields(ExportManifest)}
+    if set(data) != names:
+        raise ArtifactError(
+            f"{path}: missing entries {sorted(names - set(data))}, unknown entries {sorted(set(data) - names)}. "
+            "Export the policy again."
+        )
+    try:
+        data["spec"] = PolicySpec.from_json(data["spec"])
+        data["noise_shape"] = tuple(int(n) for n in data["noise_shape"])
+        data["action_width"] = tuple(float(x) for x in data["action_width"])
+        data["input_ranges"] = {name: (low, high) for name, (low, high) in data["input_ranges"].items()}
+        manifest = ExportManifest(**data)
+        _check_consistent(manifest)
+    except (TypeError, ValueError, AttributeError, KeyError, OneDPError) as error:
+        raise ArtifactError(f"{path} is not readable: {error}. Export the policy again.") from error
+    for name, expected in manifest.files.items():
+        _check_digest(folder / name, str(expected))
+    return manifest
+
+
+def _check_consistent(manifest: ExportManifest) -> None:
+    spec = manifest.spec
+    if manifest.noise_shape[1:] != (spec.horizon, spec.action_dim):
+        raise ArtifactError(f"noise_shape {manifest.noise_shape} does not fit the spec")
+    if manifest.model not in manifest.files or any(Path(name).name != name for name in manifest.files):
+        raise ArtifactError(f"'files' must hold plain names, '{manifest.model}' among them; it holds {manifest.files}")
+    if np.shape(manifest.reference_chunk) != (spec.chunk_length, spec.action_dim):
+        raise ArtifactError(f"reference_chunk has the shape {np.shape(manifest.reference_chunk)}")
+    if not manifest.tolerance > 0 or len(manifest.action_width) != spec.action_dim:
+        raise ArtifactError("tolerance or action_width does not fit")
+
+
+def _check_digest(file: Path, expected: str) -> None:
+    if not file.is_file():
+        raise ArtifactError(f"{file} is missing. Restore it or export the policy again.")
+    digest = file_digest(file)
+    if digest != expected:
+        raise ArtifactError(
+            f"{file} is not the file that was exported: its SHA-256 is {digest[:16]}..., {MANIFEST_FILE} says "
+            f"{expected[:16]}.... It is truncated or was changed; restore it or export the policy again."
+        )

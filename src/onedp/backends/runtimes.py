@@ -1,0 +1,98 @@
+"""The table of runtimes. Each opens a model file and gives a function from named arrays to the chunk; no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy import ndarray
+
+from onedp.errors import OneDPError
+
+Run = Callable[[Mapping[str, ndarray]], ndarray]
+"""From the graph's inputs by name, float32, to ``chunk`` (B, Tp - To + 1, Da). May be called from several threads."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How one runtime is found and used."""
+
+    package: str
+    suffixes: tuple[str, ...]
+    """Model files it reads."""
+    open: Callable[[Path, int], Run]
+    """Open a model file with so many threads."""
+    extra: str
+    """Extra of our distribution that installs it."""
+
+    @property
+    def installed(self) -> bool:
+        """True when its package is there."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+def _open_onnxruntime(path: Path, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(["chunk"], dict(inputs))[0]
+
+
+def _open_openvino(path: Path, threads: int) -> Run:
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,  # more streams would share the threads among requests, and one request would not get them
+        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the processor has it, which moves actions
+    }
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(str(path)), "CPU", settings).create_infer_request()
+    lock = threading.Lock()  # a request serves one caller at a time
+
+    def run(inputs: Mapping[str, ndarray]) -> ndarray:
+        with lock:
+            return request.infer(dict(inputs))["chunk"].copy()  # the request's own memory is written again next time
+
+    return run
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "openvino": Runtime("openvino", (".onnx", ".xml"), _open_openvino, "openvino"),
+    "onnxruntime": Runtime("onnxruntime", (".onnx",), _open_onnxruntime, "robot"),
+}
+"""In the order in which ``auto`` tries them."""
+
+
+def usable_runtimes(model: str) -> list[str]:
+    """Installed runtimes that read the model file, in the order of preference."""
+    return [name for name, runtime in RUNTIMES.items() if runtime.installed and Path(model).suffix in runtime.suffixes]
+
+
+def open_model(name: str, path: Path, threads: int) -> Run:
+    """Open ``path`` with the runtime ``name``; raises ``OneDPError`` when it cannot."""
+    runtime = RUNTIMES[name]
+    if path.suffix not in runtime.suffixes:
+        raise OneDPError(
+            f"The runtime '{name}' reads {' and '.join(runtime.suffixes)}, not {path.name}. Use another runtime or "
+            "export with another --to."
+        )
+    if not runtime.installed:
+        raise OneDPError(
+            f"The runtime '{name}' is not installed. Install it with: pip install 'onedp[{runtime.extra}]'"
+        )
+    if threads < 1:
+        raise OneDPError(f"A runtime cannot use {threads} threads; give 1 or more.")
+    try:
+        return runtime.open(path, threads)
+    except Exception as error:  # each runtime has exceptions of its own
+        raise OneDPError(
+            f"The runtime '{name}' cannot open {path}: {str(error).splitlines()[0] if str(error) else error!r}."
+        ) from error

@@ -1,0 +1,80 @@
+"""``onedp latency``: how long a chunk takes, in every runtime that is installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time policies at batch 1 in every installed runtime; distillation and runtime are told apart."""
+
+    policies: tyro.conf.Positional[tuple[str, ...]]
+    """POLICY, POLICY@SAMPLER (PyTorch, and exported on the spot for the other runtimes), or a folder of onedp export.
+    The first is what the distillation factors refer to."""
+    sampler: str | None = None
+    """Sampler of every policy that names none; default: the one stored with it."""
+    threads: tuple[int, ...] = (1,)
+    """Numbers of threads."""
+    runtimes: tuple[str, ...] = ("torch", "onnxruntime", "openvino")
+    """Which runtimes; those that are not installed are left out."""
+    rounds: int = 100
+    """Rounds after warm-up; in each every policy answers once in every runtime."""
+    out: Path | None = None
+    """Folder for latency.json and latency.svg."""
+
+    def run(self) -> None:
+        """Measure, print, write."""
+        import tempfile
+
+        from onedp.cli.latency_table import print_latency
+        from onedp.evaluate.latency import latency_json, latency_rows, measure
+        from onedp.evaluate.machine_speed import measure_speed
+        from onedp.files import require_writable, write_json, write_text
+        from onedp.machine import command_line, cpu_name, usable_cores
+
+        self._check()
+        if self.out is not None:
+            require_writable(self.out / "latency.json")
+        with tempfile.TemporaryDirectory() as workspace:
+            timed = [each for text in self.policies for each in self._timed(text, Path(workspace))]
+            speeds = {threads: measure_speed(threads) for threads in self.threads}
+            rows = latency_rows(timed, measure(timed, self.rounds), speeds)
+        print_latency(rows, speeds)
+        if self.out is not None:
+            from onedp.report.latency_plot import latency_plot
+
+            facts = {"command": command_line(), "cpu": cpu_name(), "cores": usable_cores(), "rounds": self.rounds}
+            write_json(self.out / "latency.json", latency_json(rows, speeds, facts))
+            write_text(self.out / "latency.svg", latency_plot(rows))
+
+    def _check(self) -> None:
+        from onedp.backends.runtimes import RUNTIMES
+        from onedp.errors import OneDPError, unknown_choice
+
+        if not self.policies:
+            raise OneDPError("latency needs at least one policy, e.g.: onedp latency pusht-keypoints-onedp-s")
+        known = ("torch", *RUNTIMES)
+        for name in self.runtimes:
+            if name not in known:
+                raise OneDPError(unknown_choice("runtime", name, known))
+        if not self.threads or min(self.threads) < 1:
+            raise OneDPError(f"--threads {self.threads}: expected numbers of 1 and more.")
+
+    def _timed(self, text: str, workspace: Path) -> list:
+        from onedp.backends.manifest import is_export
+        from onedp.errors import OneDPError
+        from onedp.evaluate.latency import timed_export
+
+        if is_export(Path(text)):
+            found = [each for count in self.threads for each in timed_export(Path(text), count, self.runtimes)]
+            if not found:
+                raise OneDPError(f"None of the runtimes {', '.join(self.runtimes)} is installed and reads {text}.")
+            return found
+        from onedp.evaluate.latency_torch import timed_artifact
+
+        policy, _, sampler = text.partition("@")
+        return timed_artifact(policy, sampler or self.sampler, self.threads, self.runtimes, workspace)

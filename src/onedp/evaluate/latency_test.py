@@ -1,0 +1,95 @@
+"""Latency rows: percentiles, factors and floors from given times; nothing here waits for a clock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from onedp.cli.main import main
+from onedp.errors import OneDPError
+from onedp.evaluate.latency import Timed, latency_json, latency_rows, measure
+from onedp.evaluate.machine_speed import MachineSpeed
+from onedp.report.latency_plot import latency_plot
+from onedp.types import FieldSpec, PolicySpec
+
+SPEC = PolicySpec(
+    observations=(FieldSpec("where", (3,), "m"),),
+    action=FieldSpec("action", (2,), "m"),
+    action_low=(-1.0, -1.0),
+    action_high=(1.0, 1.0),
+    rate_hz=10.0,
+)
+
+
+class Counting:
+    spec = SPEC
+    noise_shape = (1, 16, 2)
+
+    def __init__(self, nfe=1):
+        self.nfe = nfe
+        self.calls = 0
+
+    def infer(self, obs, noise):
+        self.calls += 1
+        return np.zeros((1, 15, 2), dtype=np.float32)
+
+
+def timed(label, runtime, nfe=1):
+    inputs = (SPEC.fake_observation(1, np.random.default_rng(0)), np.zeros((1, 1, 16, 2), dtype=np.float32))
+    return Timed(Counting(nfe), label, runtime, threads=1, parameters=1_000_000, flops=2_000_000, inputs=inputs)
+
+
+SPEEDS = {1: MachineSpeed(threads=1, bytes_per_s=4e9, flops_per_s=1e9)}
+
+
+def test_factors_of_distillation_and_runtime_are_told_apart():
+    entries = [timed("teacher", "torch", 100), timed("student", "torch"), timed("student", "onnxruntime")]
+    teacher, eager, fast = latency_rows(entries, [[1000.0] * 4, [10.0] * 4, [1.0, 2.0, 3.0, 4.0]], SPEEDS)
+    assert (teacher.distillation_factor, eager.distillation_factor, fast.distillation_factor) == (1.0, 100.0, 100.0)
+    assert (eager.runtime_factor, fast.runtime_factor) == (1.0, 4.0)
+    assert (fast.p50_ms, fast.max_ms, fast.hz) == (2.5, 4.0, 400.0)
+    assert fast.floor_ms == pytest.approx(1 + 2)  # 4 MB at 4 GB/s and 2 MFLOP at 1 GFLOP/s
+    assert teacher.floor_ms == pytest.approx(100 + 2)
+    assert fast.floor_ratio == pytest.approx(2.5 / 3)
+
+
+def test_without_pytorch_there_are_no_factors():
+    (row,) = latency_rows([timed("student", "openvino")], [[1.0]], SPEEDS)
+    assert row.distillation_factor is None
+    assert row.runtime_factor is None
+
+
+def test_policies_take_turns_after_warming_up():
+    entries = [timed("a", "torch"), timed("b", "torch")]
+    ticks = itertools.count(0.0, 0.5)
+    times = measure(entries, rounds=4, clock=lambda: next(ticks))
+    assert times == [[500.0] * 4] * 2
+    assert [each.policy.calls for each in entries] == [7, 7]
+    with pytest.raises(OneDPError, match="rounds is 0, expected 1 or more"):
+        measure(entries, rounds=0)
+
+
+def test_the_file_and_the_plot_hold_every_row():
+    rows = latency_rows([timed("a@one-step", "torch"), timed("b", "openvino")], [[1.0, 2.0], [3.0]], SPEEDS)
+    data = json.loads(json.dumps(latency_json(rows, SPEEDS, {"rounds": 2}), allow_nan=False))
+    assert [row["label"] for row in data["rows"]] == ["a@one-step", "b"]
+    assert data["machine_speed"][0]["bytes_per_s"] == 4e9
+    assert "a@one-step, torch, 1 thread(s)" in latency_plot(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-policy"], "Unknown policy 'no-such-policy'"),
+        (["p", "--runtimes", "onnxruntme"], "Unknown runtime 'onnxruntme'. Did you mean 'onnxruntime'?"),
+        (["p", "--threads", "0"], "expected numbers of 1 and more"),
+    ],
+)
+def test_command_line_errors(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        main(["latency", *arguments])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""The model card of an exported policy, ``README.md`` in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onedp.backends.manifest import ExportManifest
+from onedp.evaluate.results import EvaluationResult
+
+
+def model_card(manifest: ExportManifest, parity: Mapping[str, Any], results: EvaluationResult | None) -> str:
+    """Markdown: what it is, what it was trained on, what was measured, how to run it, what not to do."""
+    sections = [
+        f"# {manifest.name}, {manifest.sampler}",
+        _what(manifest),
+        "## Inputs and outputs\n\n" + _fields(manifest),
+        "## Trained on\n\n" + _training(manifest.provenance),
+        "## Measured\n\n" + _measured(manifest, parity, results),
+        "## How to run it\n\n" + _how(manifest),
+        "## What not to do\n\n" + WARNINGS,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+WARNINGS = """- Do not send its actions to a robot that has no limits on position and speed, and no stop, of its own.
+- Do not use it on a task, robot, camera position or control rate other than the one above: it gives no sign of being
+  out of its depth.
+- Do not feed it normalised observations: physical units go in, in the order and at the rate given above.
+- Do not reuse one noise array for every chunk, and do not leave out the noise where it is an input.
+- Do not fine-tune the graph: go back to the policy folder it was exported from."""
+
+
+def _what(manifest: ExportManifest) -> str:
+    passes = "one network pass" if manifest.nfe == 1 else f"{manifest.nfe} network passes"
+    return (
+        f"A policy for the task `{manifest.task}` as one graph, `{manifest.model}`: {passes} a chunk, "
+        f"{manifest.parameters:,} weights, {manifest.precision}, normalisation and action limits inside. Exported from "
+        f"weights with the SHA-256 `{manifest.weights_digest}`."
+    )
+
+
+def _fields(manifest: ExportManifest) -> str:
+    spec = manifest.spec
+    rows = [
+        (field.name, ("B", spec.n_obs_steps, *field.shape), f"{field.unit}, oldest step first")
+        for field in spec.observations
+    ]
+    if manifest.noise_shape[0]:
+        rows.append(("noise", ("B", *manifest.noise_shape), "standard normal, fresh for every chunk"))
+    limits = ", ".join(f"{low:g} to {high:g}" for low, high in zip(spec.action_low, spec.action_high, strict=True))
+    rows.append(("chunk (output)", ("B", spec.chunk_length, spec.action_dim), f"{spec.action.unit}; limits {limits}"))
+    table = "\n".join(f"| {name} | ({', '.join(map(str, shape))}) | {text} |" for name, shape, text in rows)
+    return (
+        f"| array (float32) | shape | unit |\n|---|---|---|\n{table}\n\n"
+        f"Control rate {spec.rate_hz:g} Hz. The chunk starts at the newest observation; execute its first "
+        f"{spec.n_action_steps} steps, then ask again.\n\n```\n{spec.timing_table()}\n```"
+    )
+
+
+def _training(provenance: Mapping[str, Any]) -> str:
+    lines = []
+    if isinstance(provenance.get("data_episodes"), int):
+        lines.append(
+            f"- {provenance['data_episodes']:,} episodes, {provenance.get('data_steps', 0):,} steps (data digest "
+            f"`{str(provenance.get('data_digest'))[:16]}`)"
+        )
+    teacher = provenance.get("teacher")
+    if isinstance(teacher, Mapping):
+        lines.append(f"- distilled from `{teacher.get('name')}` (weights `{str(teacher.get('weights_digest'))[:16]}`)")
+    if provenance.get("training_seconds") is not None:
+        lines.append(f"- {provenance['training_seconds']:,} s on {provenance.get('cpu', 'an unnamed processor')}")
+    if provenance.get("command"):
+        lines.append(f"- `{provenance['command']}`")
+    return "\n".join(lines) or "The policy's provenance does not say."
+
+
+def _measured(manifest: ExportManifest, parity: Mapping[str, Any], results: EvaluationResult | None) -> str:
+    real = parity["recorded_observations"]
+    lines = [
+        f"- Same actions as the PyTorch policy: largest difference {parity['largest_distance']:.1e} of half the action "
+        f"range (accepted: {parity['tolerance']:g}), on random inputs and "
+        + (f"recorded ones ({real})" if real else "no recorded ones, since none were given")
+        + "; details in `parity.json`."
+    ]
+    if results is None:
+        lines.append("- Scores: none were given at export (`onedp export --results RESULT.json`).")
+        lines.append("- Latency: measure it on the machine that counts, `onedp latency FOLDER`.")
+    else:
+        lines.append(
+            f"- In PyTorch on {results.episodes:,} starts from seed {results.first_seed}: score "
+            f"{results.score_mean:.3f} {_interval(results.score_ci95)}, success {results.success_rate:.3f} "
+            f"{_interval(results.success_ci95)} (95 % intervals)."
+        )
+        lines.append(
+            f"- Latency in PyTorch, one thread of {results.hardware['cpu']}: p50 {results.latency_ms_p50:.2f} ms, "
+            f"p95 {results.latency_ms_p95:.2f} ms. Of this graph: `onedp latency FOLDER`."
+        )
+    return "\n".join(lines)
+
+
+def _interval(ends: Any) -> str:
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _how(manifest: ExportManifest) -> str:
+    extra = "robot" if manifest.model.endswith(".onnx") else "openvino"
+    return f"""`pip install 'onedp[{extra}]'` (no PyTorch needed), then:
+
+```python
+from onedp.backends import load_backend
+from onedp.types import episode_noise
+
+policy = load_backend("FOLDER")  # checks the digest and the first answer
+noise = episode_noise(seed=0, chunk=0, noise_shape=policy.noise_shape)[None]  # count chunk up
+chunk = policy.infer(obs, noise)  # obs: {{name: (1, {manifest.spec.n_obs_steps}, ...)}} in physical units
+```"""

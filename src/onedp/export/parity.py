@@ -1,0 +1,99 @@
+"""Does the exported file answer as the policy it was made from?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.backends.manifest import ExportManifest
+from onedp.backends.policy import ExportedPolicy
+from onedp.errors import OneDPError
+from onedp.types import Policy, episode_noise
+
+BATCHES = (1, 2, 7)
+CASES = 3
+"""Batches of every size and kind of input."""
+TOLERANCE_ONE_PASS = 1e-4
+TOLERANCE_MANY_PASSES = 1e-3
+"""In units of half the action range. A float32 graph rounds otherwise than PyTorch; passes add their rounding up, and a
+DDPM teacher's first pass divides by an alpha of 5e-4."""
+
+
+def tolerance(nfe: int) -> float:
+    """Largest accepted difference for a policy of ``nfe`` passes, in units of half the action range."""
+    return TOLERANCE_ONE_PASS if nfe == 1 else TOLERANCE_MANY_PASSES
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """Largest difference over the cases of one runtime, kind of input and batch size."""
+
+    runtime: str
+    inputs: str
+    """random (drawn between the ranges of the training data), wide (far outside them) or recorded."""
+    batch: int
+    cases: int
+    distance: float
+    """In units of half the action range."""
+
+
+def check_parity(
+    exported: Sequence[ExportedPolicy], reference: Policy, recorded: Mapping[str, ndarray] | None
+) -> list[ParityRow]:
+    """Compare each runtime with ``reference`` on random and ``recorded`` observations ``{name: (N, To, *shape)}``."""
+    rows = []
+    manifest = exported[0].manifest
+    kinds = ["random", "wide"] + (["recorded"] if recorded is not None else [])
+    for kind in kinds:
+        for batch in BATCHES:
+            cases = [_inputs(manifest, kind, batch, case, recorded) for case in range(CASES)]
+            answers = [reference.infer(*case) for case in cases]
+            for policy in exported:
+                worst = max(
+                    manifest.distance(policy.infer(*case), answer) for case, answer in zip(cases, answers, strict=True)
+                )
+                rows.append(ParityRow(policy.runtime, kind, batch, CASES, worst))
+    return rows
+
+
+def _inputs(
+    manifest: ExportManifest, kind: str, batch: int, case: int, recorded: Mapping[str, ndarray] | None
+) -> tuple[dict[str, ndarray], ndarray]:
+    seed = 1 + case
+    obs, noise = manifest.example_inputs(batch, seed)
+    if kind == "wide":
+        obs = {name: (2 * values - values.mean()).astype(np.float32) for name, values in obs.items()}
+    if kind == "recorded" and recorded is not None:
+        available = len(next(iter(recorded.values())))
+        rows = np.random.default_rng([seed, batch]).integers(0, available, batch)
+        obs = {name: np.ascontiguousarray(values[rows], dtype=np.float32) for name, values in recorded.items()}
+        noise = np.stack([episode_noise(seed, 1000 + row, manifest.noise_shape) for row in range(batch)])
+    return obs, noise
+
+
+def parity_report(rows: Sequence[ParityRow], manifest: ExportManifest, recorded_from: str | None) -> dict[str, Any]:
+    """What ``parity.json`` holds."""
+    return {
+        "reference": {"policy": manifest.name, "weights_digest": manifest.weights_digest, "sampler": manifest.sampler},
+        "unit": "half the range of each action dimension in the training data",
+        "tolerance": manifest.tolerance,
+        "recorded_observations": recorded_from,
+        "largest_distance": max(row.distance for row in rows),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def require_parity(rows: Sequence[ParityRow], limit: float) -> None:
+    """Raise ``OneDPError`` when a row is above ``limit``."""
+    bad = [row for row in rows if not row.distance <= limit]
+    if bad:
+        worst = max(bad, key=lambda row: row.distance)
+        raise OneDPError(
+            f"The exported graph does not answer as the policy: with {worst.runtime}, {worst.inputs} inputs and batch "
+            f"{worst.batch} actions differ by {worst.distance:.2g} of half their range, at most {limit:g} is rounding "
+            f"({len(bad)} of {len(rows)} checks failed). Nothing was written."
+        )
