@@ -162,17 +162,17 @@ def wrong_runtime(monkeypatch, name):
 
 
 def test_a_runtime_that_answers_otherwise_is_passed_over_with_a_warning(exported, monkeypatch):
-    if usable_runtimes("policy.onnx") != ["openvino", "onnxruntime"]:
+    if usable_runtimes("policy.onnx") != ["onnxruntime", "openvino"]:
         pytest.skip("needs both runtimes")
-    wrong_runtime(monkeypatch, "openvino")
-    message = "The first answer of the runtime 'openvino' differs .* Trying the next runtime"
+    wrong_runtime(monkeypatch, "onnxruntime")
+    message = "The first answer of the runtime 'onnxruntime' differs .* Trying the next runtime"
     with pytest.warns(RuntimeWarning, match=message):
         backend = load_backend(exported / "out")
-    assert backend.runtime == "onnxruntime"
-    wrong_runtime(monkeypatch, "onnxruntime")
+    assert backend.runtime == "openvino"
+    wrong_runtime(monkeypatch, "openvino")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(OneDPError, match=r"cannot be run: .*'openvino'.*'onnxruntime'"):
+        with pytest.raises(OneDPError, match=r"cannot be run: .*'onnxruntime'.*'openvino'"):
             load_backend(exported / "out")
     with pytest.raises(OneDPError, match="It would not act as it was tested"):
         load_backend(exported / "out", "openvino")  # asked for by name: no other one is taken

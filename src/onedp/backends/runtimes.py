@@ -65,10 +65,10 @@ def _open_openvino(path: Path, threads: int) -> Run:
 
 
 RUNTIMES: dict[str, Runtime] = {
-    "openvino": Runtime("openvino", (".onnx", ".xml"), _open_openvino, "openvino"),
     "onnxruntime": Runtime("onnxruntime", (".onnx",), _open_onnxruntime, "robot"),
+    "openvino": Runtime("openvino", (".onnx", ".xml"), _open_openvino, "openvino"),
 }
-"""In the order in which ``auto`` tries them."""
+"""In the order in which ``auto`` tries them: the ONNX graph is shaped for ONNX Runtime, which runs it faster."""
 
 
 def usable_runtimes(model: str) -> list[str]:

@@ -15,6 +15,7 @@ def print_latency(rows: Sequence[LatencyRow], speeds: Mapping[int, MachineSpeed]
         "Latency of one chunk [ms], batch 1", "policy", "runtime", ">threads", ">passes", ">p50", ">p95", ">p99",
         ">max", ">Hz", ">floor", ">p50 / floor", ">distillation", ">runtime",
     )  # fmt: skip
+    table.columns[0].overflow = "fold"  # a name cut short could be another one's
     for row in rows:
         table.add_row(
             row.label, row.runtime, str(row.threads), str(row.nfe),
