@@ -84,7 +84,7 @@ NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig]] = {"unet": UnetConfig, "
 
 NETWORK_SIZES: dict[str, NetworkConfig] = {
     "unet-small": UnetConfig(channels=(32, 64, 128)),  # 1.4 M weights with Push-T's keypoints
-    "unet-slim": UnetConfig(channels=(48, 96, 192)),  # 2.6 M
+    "unet-slim": UnetConfig(channels=(48, 96, 192)),  # 2.7 M
     "unet": UnetConfig(channels=(64, 128, 256)),  # 4.5 M
     "unet-medium": UnetConfig(channels=(128, 256, 512)),  # 17 M
     "unet-large": UnetConfig(channels=(256, 512, 1024)),  # 65 M, the paper's network for EDM and real robots
