@@ -62,9 +62,9 @@ class Distill:
             config,
             generator=_with_lr(config.generator, self.lr),
             tracker=_with_lr(config.tracker, self.tracker_lr),
-            regression_steps=round(config.regression_steps * share),
+            regression_steps=math.floor(config.regression_steps * share),  # a step is left for matching, however few
             regression_pairs=math.ceil(config.regression_pairs * share),
-            tracker_warmup=round(config.tracker_warmup * share),
+            tracker_warmup=math.floor(config.tracker_warmup * share),
         )
         loop = LoopConfig(
             steps=steps,
