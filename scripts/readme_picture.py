@@ -23,11 +23,11 @@ from onedp.tasks import get_task
 
 RESULTS = Path(__file__).resolve().parents[1] / "results/pusht-keypoints"
 LATENCY = RESULTS.with_name("pusht-keypoints-latency.json")
-ROWS = {  # file: (name in the picture, colour, side of the name)
-    "pusht-keypoints-ddpm-ddpm100": ("teacher, DDPM, 100 passes", "#444444", "left"),
-    "pusht-keypoints-ddpm-ddim10": ("teacher, DDIM, 10 passes", "#444444", "left"),
-    "pusht-keypoints-onedp-s-own": ("OneDP-S, 1 pass", "#c2410c", "right"),
-    "pusht-keypoints-ddpm-one-step": ("teacher asked once, undistilled", "#8a8a8a", "right"),
+ROWS = {  # file: (name in the picture, colour, height of the name over the dot in points, its side)
+    "pusht-keypoints-ddpm-ddpm100": ("teacher, DDPM, 100 passes", "#444444", 26, "right"),
+    "pusht-keypoints-ddpm-ddim10": ("teacher, DDIM, 10 passes", "#444444", -22, "center"),
+    "pusht-keypoints-onedp-s-own": ("OneDP-S, 1 pass", "#c2410c", 22, "center"),
+    "pusht-keypoints-ddpm-one-step": ("teacher asked once, undistilled", "#8a8a8a", -26, "left"),
 }
 FILM = {
     "teacher, 10 passes a chunk": "pusht-keypoints-ddpm-ddim10",
@@ -53,17 +53,16 @@ def latencies_ms() -> dict[str, float]:
 def draw_trade_off(axes: Axes, results: dict[str, EvaluationResult]) -> None:
     """Success rate with its interval over the median latency."""
     latency = latencies_ms()
-    for file, (name, colour, side) in ROWS.items():
+    for file, (name, colour, height, side) in ROWS.items():
         result = results[file]
         low, high = result.success_ci95
         milliseconds = latency[result.label]
         error = [[result.success_rate - low], [high - result.success_rate]]
         axes.errorbar(milliseconds, result.success_rate, yerr=error, fmt="o", color=colour, markersize=7)
-        text = f"{name}\n{result.success_rate:.2f}, {milliseconds:.3g} ms"
-        shift = (10, 0) if side == "right" else (-10, 0)
+        text = f"{name}\n{result.success_rate:.2f}, {milliseconds:,.0f} ms"
         axes.annotate(
-            text, (milliseconds, result.success_rate), shift, textcoords="offset points",
-            ha="left" if side == "right" else "right", va="center", color=colour, fontsize=9,
+            text, (milliseconds, result.success_rate), (0, height), textcoords="offset points", ha=side, va="center",
+            color=colour, fontsize=9,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlim(3, 2000)
