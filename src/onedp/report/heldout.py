@@ -36,11 +36,11 @@ def terminal_table(comparison: HeldoutComparison) -> Table:
     table = Table(
         title=f"{comparison.selection}, {comparison.draws} chunks each", title_justify="left", box=SIMPLE_HEAD
     )
-    table.add_column("Policy")
+    table.add_column("Policy", overflow="fold", min_width=14)
     for heading in (*HEADINGS.values(), "Passes", "Latency p50 [ms]"):
         table.add_column(heading, justify="right")
     for row in comparison.rows:
-        name = row.label + (" (reference)" if row.label == comparison.reference else "")
+        name = f"{row.policy}\n{row.sampler}" + (" (reference)" if row.label == comparison.reference else "")
         cells = [_cell(row.metrics[metric], "\n") for metric in HEADINGS]
         table.add_row(name, *cells, str(row.nfe), three_digits(row.latency_ms_p50))
     return table
@@ -60,7 +60,7 @@ def write_heldout_report(path: Path, comparison: HeldoutComparison) -> None:
             "name": row.policy,
             "sampler": row.sampler,
             "is_reference": row.label == comparison.reference,
-            "cells": [*(_cell(row.metrics[name], " ") for name in HEADINGS), row.nfe, _latency(row)],
+            "cells": [*(_cell(row.metrics[name], "\n").split("\n") for name in HEADINGS), [row.nfe], [_latency(row)]],
             "digest": row.weights_digest,
         }
         for row in comparison.rows
@@ -109,4 +109,13 @@ def _figure(comparison: HeldoutComparison, name: str) -> dict[str, Any]:
         )
     title = HEADINGS[name]
     unit = "share" if name == "at_limits" else "normalised action units"
-    return {"title": title, "svg": Markup(interval_plot(marks, name, title, unit)), "caption": METRICS[name] + "."}
+    return {
+        "title": title,
+        "svg": Markup(interval_plot(marks, name, title, unit, window=_window(name, marks))),
+        "caption": METRICS[name] + ".",
+    }
+
+
+def _window(name: str, marks: list[Mark]) -> tuple[float, float] | None:
+    """A share begins at 0, and has an axis of some width where it is 0 everywhere."""
+    return (0.0, max(0.01, 1.05 * max(mark.high for mark in marks))) if name == "at_limits" else None
