@@ -15,6 +15,7 @@ from onedp.backends import load_backend
 from onedp.backends import runtimes as runtimes_module
 from onedp.backends.manifest import read_export
 from onedp.backends.runtimes import RUNTIMES, usable_runtimes
+from onedp.cli.serve import open_policy
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import OneStep
 from onedp.diffusion.schedule import CosineDdpm
@@ -103,6 +104,22 @@ def test_input_errors_are_those_of_the_torch_policy(exported):
                 each.infer(wrong, with_noise)
             errors.append(str(caught.value))
         assert errors[0] == errors[1]
+
+
+def test_the_server_opens_an_export_by_its_folder(exported):
+    name, policy = open_policy(str(exported / "out"), device="cpu", threads=1)
+    assert name == "out"
+    obs, noise = inputs()
+    np.testing.assert_array_equal(policy.infer(obs, noise), load_backend(exported / "out").infer(obs, noise))
+    with pytest.raises(OneDPError, match=r"its sampler is part of it\. Export again with --sampler ddim:2"):
+        open_policy(f"{exported / 'out'}@ddim:2", device="cpu", threads=1)
+
+
+def test_arrays_of_other_types_are_converted(exported):
+    policy = load_backend(exported / "out")
+    obs, noise = inputs()
+    wide = policy.infer({name: values.astype(np.float64) for name, values in obs.items()}, noise.tolist())
+    np.testing.assert_array_equal(wide, policy.infer(obs, noise))
 
 
 def test_a_changed_graph_is_refused(out):
