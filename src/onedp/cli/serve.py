@@ -64,7 +64,9 @@ def open_policy(text: str, device: str, threads: int) -> tuple[str, Policy]:
     if threads < 1:
         raise OneDPError(f"--threads is {threads}, expected at least 1.")
     path, _, sampler = text.partition("@")
-    if (Path(path) / "manifest.json").is_file():
+    from onedp.backends.manifest import is_export
+
+    if is_export(Path(path)):
         if sampler:
             raise OneDPError(f"{path} is an export: its sampler is part of it. Export again with --sampler {sampler}.")
         from onedp.backends import load_backend
