@@ -9,7 +9,7 @@ from typing import Literal
 from onedp.cli.resume import only_resume
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
-from onedp.nets.config import NETWORK_SIZES
+from onedp.nets.config import NETWORK_SIZES, NetworkName
 from onedp.train.config import LoopConfig, TeacherRun
 
 
@@ -23,8 +23,9 @@ class Train:
     """Demonstrations: diffusion_policy zarr (folder or zip) or npz."""
     process: Literal["ddpm", "edm"] = "ddpm"
     """Noise process."""
-    network: Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
-    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, or a residual MLP."""
+    network: NetworkName = "unet-small"
+    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, a residual MLP, or a
+    transformer (DiT)."""
     out: Path | None = None
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None

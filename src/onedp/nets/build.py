@@ -13,15 +13,20 @@ from onedp.errors import ArtifactError, OneDPError, unknown_choice
 from onedp.nets.config import (
     ENCODERS,
     NETWORKS,
+    DitConfig,
     EncoderConfig,
     ImageEncoderConfig,
     MlpConfig,
     NetworkConfig,
+    PointEncoderConfig,
     StateEncoderConfig,
     UnetConfig,
 )
+from onedp.nets.dit import Dit
+from onedp.nets.fields_encoder import FieldsEncoder
 from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
+from onedp.nets.point_encoder import PointEncoder
 from onedp.nets.state_encoder import StateEncoder
 from onedp.nets.unet1d import Unet1d
 from onedp.types import PolicySpec
@@ -56,15 +61,26 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
             config.expansion,
             config.step_embed_dim,
         )
+    if isinstance(config, DitConfig):
+        return Dit(
+            spec.horizon,
+            spec.action_dim,
+            cond_dim,
+            config.width,
+            config.blocks,
+            config.heads,
+            config.expansion,
+            config.step_embed_dim,
+        )
     raise OneDPError(f"No builder for the network config {type(config).__name__}.")
 
 
-def build_encoder(config: EncoderConfig, spec: PolicySpec) -> StateEncoder | ImageEncoder:
-    """Untrained encoder; raises ``OneDPError`` when the spec has pictures and the encoder takes none."""
+def build_encoder(config: EncoderConfig, spec: PolicySpec) -> FieldsEncoder:
+    """Untrained encoder; raises ``OneDPError`` when it cannot read the spec's observations."""
     if isinstance(config, ImageEncoderConfig):
         return ImageEncoder(config, spec)
-    if pictures := [field.name for field in spec.observations if field.is_image]:
-        raise OneDPError(f"The observations {pictures} are pictures, which need an image encoder, not '{config.kind}'.")
+    if isinstance(config, PointEncoderConfig):
+        return PointEncoder(config, spec)
     return StateEncoder(spec)
 
 

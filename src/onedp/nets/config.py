@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from onedp.errors import OneDPError
+from onedp.types import PolicySpec
+
 
 @dataclass(frozen=True)
 class UnetConfig:
@@ -43,6 +46,24 @@ class MlpConfig:
 
 
 @dataclass(frozen=True)
+class DitConfig:
+    """Transformer over the chunk's steps, conditioned by adaptive layer norm (DiT)."""
+
+    width: int = 256
+    """Size of a token; divisible by the number of heads."""
+    blocks: int = 6
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads."""
+    expansion: int = 4
+    """Hidden width of the feed-forward parts, in units of ``width``."""
+    step_embed_dim: int = 128
+    """Size of the embedding of the noise level."""
+
+    kind = "dit"
+
+
+@dataclass(frozen=True)
 class StateEncoderConfig:
     """All fields of all observation steps in one vector, no weights."""
 
@@ -51,10 +72,10 @@ class StateEncoderConfig:
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """A ResNet for pictures; the other fields are passed on as they are."""
+    """A ResNet or a small network for pictures; the other fields are passed on as they are."""
 
-    backbone: Literal["resnet18", "resnet34"] = "resnet18"
-    """Convolutional network."""
+    backbone: Literal["resnet18", "resnet34", "light"] = "resnet18"
+    """Convolutional network; light has four convolutions, for CPUs."""
     norm: Literal["group", "batch"] = "group"
     """Group normalisation with 16 channels a group, or batch normalisation with fixed statistics."""
     pool: Literal["spatial_softmax", "average"] = "spatial_softmax"
@@ -64,7 +85,9 @@ class ImageEncoderConfig:
     features: int | None = None
     """Output of the linear layer; None: two for each keypoint."""
     crop: tuple[int, int] | None = None
-    """Height and width of the part at the centre that is looked at [px]; None: everything."""
+    """Height and width of the part that is looked at [px], when acting the one at the centre; None: everything."""
+    random_crop: bool = False
+    """Training looks at a part of that size at random; needs ``crop``, and pictures that are not resized."""
     resize: tuple[int, int] | None = None
     """Height and width that pictures are scaled to before the crop [px]; None: as they are."""
     shared: bool = False
@@ -72,15 +95,70 @@ class ImageEncoderConfig:
 
     kind = "image"
 
+    def __post_init__(self) -> None:
+        if self.random_crop and (self.crop is None or self.resize is not None):
+            raise OneDPError(
+                f"random_crop needs the size of the part (crop is {self.crop}) and pictures as they are (resize is "
+                f"{self.resize})."
+            )
 
-EncoderConfig = StateEncoderConfig | ImageEncoderConfig
-ENCODERS: dict[str, type[StateEncoderConfig] | type[ImageEncoderConfig]] = {
+    @property
+    def training_crop(self) -> tuple[int, int] | None:
+        """Height and width of the random part that training looks at [px]; None: what is looked at when acting."""
+        return self.crop if self.random_crop else None
+
+
+@dataclass(frozen=True)
+class PointEncoderConfig:
+    """The encoder of 3D Diffusion Policy for point clouds; the other fields are passed on as they are."""
+
+    widths: tuple[int, ...] = (64, 128, 256)
+    """Widths of the MLP that every point goes through."""
+    features: int = 64
+    """Numbers that describe one point cloud."""
+
+    kind = "points"
+
+
+EncoderConfig = StateEncoderConfig | ImageEncoderConfig | PointEncoderConfig
+ENCODERS: dict[str, type[StateEncoderConfig] | type[ImageEncoderConfig] | type[PointEncoderConfig]] = {
     "state": StateEncoderConfig,
     "image": ImageEncoderConfig,
+    "points": PointEncoderConfig,
 }
 
-NetworkConfig = UnetConfig | MlpConfig
-NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig]] = {"unet": UnetConfig, "mlp": MlpConfig}
+EncoderName = Literal["state", "light", "resnet18", "points"]
+"""Encoders of the command line."""
+
+
+def fitting_encoder(spec: PolicySpec) -> EncoderName:
+    """The encoder that the observations ask for: light for pictures, points for point clouds, else state."""
+    if any(field.is_image for field in spec.observations):
+        return "light"
+    return "points" if any(field.is_point_cloud for field in spec.observations) else "state"
+
+
+def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:
+    """An encoder of the command line for the fields of ``spec``.
+
+    Pictures are cropped to seven eighths of the smallest camera's size (84 of 96 pixels in Diffusion Policy), at random
+    in training.
+    """
+    if name == "state":
+        return StateEncoderConfig()
+    if name == "points":
+        return PointEncoderConfig()
+    sizes = [field.shape for field in spec.observations if field.is_image]
+    crop = (min(size[0] for size in sizes) * 7 // 8, min(size[1] for size in sizes) * 7 // 8) if sizes else None
+    return ImageEncoderConfig(backbone=name, crop=crop, random_crop=crop is not None)
+
+
+NetworkConfig = UnetConfig | MlpConfig | DitConfig
+NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig] | type[DitConfig]] = {
+    "unet": UnetConfig,
+    "mlp": MlpConfig,
+    "dit": DitConfig,
+}
 
 NETWORK_SIZES: dict[str, NetworkConfig] = {
     "unet-small": UnetConfig(channels=(32, 64, 128)),  # 1.4 M weights with Push-T's keypoints
@@ -89,5 +167,10 @@ NETWORK_SIZES: dict[str, NetworkConfig] = {
     "unet-medium": UnetConfig(channels=(128, 256, 512)),  # 17 M
     "unet-large": UnetConfig(channels=(256, 512, 1024)),  # 65 M, the paper's network for EDM and real robots
     "mlp": MlpConfig(),
+    "dit-small": DitConfig(width=128, blocks=4),
+    "dit": DitConfig(),
 }
 """Named networks of the command line."""
+
+NetworkName = Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp", "dit-small", "dit"]
+"""Their names, for ``--help``."""
