@@ -68,6 +68,7 @@ class StateEncoderConfig:
     """All fields of all observation steps in one vector, no weights."""
 
     kind = "state"
+    training_crop = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class PointEncoderConfig:
     """Numbers that describe one point cloud."""
 
     kind = "points"
+    training_crop = None
 
 
 EncoderConfig = StateEncoderConfig | ImageEncoderConfig | PointEncoderConfig
