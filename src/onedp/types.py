@@ -64,6 +64,14 @@ class FieldSpec:
             )
         return value
 
+    def nearest(self, value: ndarray) -> ndarray:
+        """The values of the field's dtype and range next to ``value``, any shape."""
+        if not np.issubdtype(self.dtype, np.integer):
+            return value.astype(self.dtype)
+        limits = np.iinfo(self.dtype)
+        low, high = (limits.min, limits.max) if self.classes is None else (0, self.classes - 1)
+        return np.clip(np.rint(value), low, high).astype(self.dtype)
+
     def fake(self, shape: tuple[int, ...], rng: np.random.Generator) -> ndarray:
         """Random values of the field's dtype: any index, all of an integer's range, standard normal floats."""
         if self.classes is not None:

@@ -107,6 +107,28 @@ class DenoisingConfig(MethodConfig):
 
 
 @dataclass(frozen=True)
+class ActTrainingConfig(MethodConfig):
+    """Train ACT, a conditional VAE without diffusion (arXiv 2304.13705); its network is ``nets.config.ActConfig``."""
+
+    kind = "act"
+
+    kl_weight: float = 10.0
+    """Weight of the latent's KL divergence from its prior, against the mean absolute error of normalised actions."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            lr=3e-4, betas=(0.9, 0.999), weight_decay=1e-4, warmup_steps=500, decay="cosine", clip_norm=1.0
+        )
+    )
+    """Optimizer of the whole network."""
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    """Average whose weights are saved."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.kl_weight) and self.kl_weight >= 0):
+            raise OneDPError(f"kl_weight must not be negative, it is {self.kl_weight}.")
+
+
+@dataclass(frozen=True)
 class OneDpConfig(MethodConfig):
     """One-Step Diffusion Policy (arXiv 2410.21257): distil a teacher into a generator of one network pass."""
 

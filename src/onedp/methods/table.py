@@ -16,7 +16,7 @@ import dacite
 
 from onedp.errors import OneDPError, unknown_choice
 from onedp.methods.config import MethodConfig
-from onedp.methods.presets import DENOISING, ONEDP_D, ONEDP_D_PAPER, ONEDP_S, ONEDP_S_PAPER, Preset
+from onedp.methods.presets import ACT, DENOISING, ONEDP_D, ONEDP_D_PAPER, ONEDP_S, ONEDP_S_PAPER, Preset
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ _ONEDP = "onedp.methods.onedp:build"
 METHODS: dict[str, MethodEntry] = {
     # without a teacher
     "denoising": MethodEntry("diffusion policy, the teacher", "onedp.methods.denoising:build", DENOISING, False),
+    "act": MethodEntry("ACT, a VAE without diffusion, with --network act", "onedp.methods.act:build", ACT, False),
     # from a teacher
     "onedp-s": MethodEntry("stochastic one-step student", _ONEDP, ONEDP_S, presets={"paper": ONEDP_S_PAPER}),
     "onedp-d": MethodEntry("deterministic one-step student", _ONEDP, ONEDP_D, presets={"paper": ONEDP_D_PAPER}),

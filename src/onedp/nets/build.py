@@ -10,9 +10,11 @@ from torch import nn
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.schedule import NoiseSchedule
 from onedp.errors import ArtifactError, OneDPError, unknown_choice
+from onedp.nets.act import Act
 from onedp.nets.config import (
     ENCODERS,
     NETWORKS,
+    ActConfig,
     DitConfig,
     EncoderConfig,
     ImageEncoderConfig,
@@ -71,6 +73,19 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
             config.heads,
             config.expansion,
             config.step_embed_dim,
+        )
+    if isinstance(config, ActConfig):
+        return Act(
+            spec.horizon,
+            spec.action_dim,
+            cond_dim,
+            spec.n_obs_steps,
+            config.width,
+            config.heads,
+            config.expansion,
+            config.encoder_blocks,
+            config.decoder_blocks,
+            config.latent_dim,
         )
     raise OneDPError(f"No builder for the network config {type(config).__name__}.")
 

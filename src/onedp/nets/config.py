@@ -64,6 +64,27 @@ class DitConfig:
 
 
 @dataclass(frozen=True)
+class ActConfig:
+    """The conditional VAE of ACT, the baseline without diffusion: for the method act alone."""
+
+    width: int = 256
+    """Size of a token; divisible by the number of heads."""
+    heads: int = 4
+    """Attention heads."""
+    expansion: int = 4
+    """Hidden width of the feed-forward parts, in units of ``width``."""
+    encoder_blocks: int = 4
+    """Blocks of the encoder of actions (used in training only) and of that of observations, each."""
+    decoder_blocks: int = 4
+    """Blocks that make the chunk."""
+    latent_dim: int = 32
+    """Size of the latent."""
+
+    kind = "act"
+    only_method = "act"
+
+
+@dataclass(frozen=True)
 class StateEncoderConfig:
     """All fields of all observation steps in one vector, no weights."""
 
@@ -155,11 +176,12 @@ def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:
     return ImageEncoderConfig(backbone=name, crop=crop, random_crop=crop is not None)
 
 
-NetworkConfig = UnetConfig | MlpConfig | DitConfig
-NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig] | type[DitConfig]] = {
+NetworkConfig = UnetConfig | MlpConfig | DitConfig | ActConfig
+NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig] | type[DitConfig] | type[ActConfig]] = {
     "unet": UnetConfig,
     "mlp": MlpConfig,
     "dit": DitConfig,
+    "act": ActConfig,
 }
 
 NETWORK_SIZES: dict[str, NetworkConfig] = {
@@ -171,8 +193,9 @@ NETWORK_SIZES: dict[str, NetworkConfig] = {
     "mlp": MlpConfig(),
     "dit-small": DitConfig(width=128, blocks=4),
     "dit": DitConfig(),
+    "act": ActConfig(),
 }
 """Named networks of the command line."""
 
-NetworkName = Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp", "dit-small", "dit"]
+NetworkName = Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp", "dit-small", "dit", "act"]
 """Their names, for ``--help``."""

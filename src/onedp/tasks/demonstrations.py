@@ -9,6 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.data.episodes import Episodes
+from onedp.data.goals import with_goals
 from onedp.data.normalize import CONSTANT_RANGE
 from onedp.data.readers import open_recording
 from onedp.data.recording import Recording
@@ -88,6 +89,8 @@ def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
 
 def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored: bool = False) -> Episodes:
     recording = open_recording(path)
+    if not {field.name for field in fields} <= set(recording.headers):
+        fields = tuple(field for field in fields if field.goal_of is None)  # goals are made of what was recorded
     names = tuple(field.name for field in fields)
     raw_names = task.raw_arrays + ((task.spec.action.name,) if task.spec.action.name in names else ())
     if not set(raw_names) <= set(recording.headers) and set(names) <= set(recording.headers):
@@ -106,7 +109,7 @@ def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored:
         {field.name: _checked(field, arrays, recording, task) for field in fields}, recording.ends, recording.source
     )
     episodes.require_finite(names)
-    return episodes
+    return with_goals(episodes, task.spec)
 
 
 def _check_raw(recording: Recording, task: Task, raw_names: tuple[str, ...]) -> None:
@@ -156,7 +159,14 @@ def _checked(field: FieldSpec, arrays: Mapping[str, ndarray], recording: Recordi
 
 
 def _typed(field: FieldSpec, values: ndarray, source: str) -> ndarray:
-    """In the field's type; pictures must be 0 to 255, since a silent cast would wrap or blacken them."""
+    """In the field's type; pictures must be 0 to 255 and indices in range, since a silent cast would change them."""
+    if field.classes is not None:
+        low, high = float(values.min()), float(values.max())
+        if (values != np.rint(values)).any() or not (low >= 0 and high < field.classes):
+            raise DataError(
+                f"{source}: the indices '{field.name}' have values from {low:g} to {high:g}, expected whole numbers 0 "
+                f"to {field.classes - 1}."
+            )
     if field.is_image and values.dtype != np.uint8:
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and 1 < high <= 255):

@@ -22,6 +22,7 @@ from onedp.diffusion.schedule import NoiseSchedule, schedule_from_json
 from onedp.errors import OneDPError, TrainingError
 from onedp.files import recover_folder, write_json
 from onedp.machine import command_line, cpu_name
+from onedp.methods.config import MethodConfig
 from onedp.methods.method import Method, Setting
 from onedp.methods.table import build_method, method_from_json, method_to_json
 from onedp.nets.build import build_denoiser, encoder_from_json
@@ -55,7 +56,7 @@ def train_teacher(
     arrays = {name: np.concatenate([each.arrays[name] for each in recordings]) for name in episodes.arrays}
     normalizer = fit_normalizer(arrays, task.spec, run.normalization)
     data = joined([window_tensors(each, task.spec, normalizer) for each in recordings])
-    network = dataclasses.replace(run.network, **run.method.network_changes)
+    network = _network_for(run.method, run.network)
     encoder = run.encoder or named_encoder(fitting_encoder(task.spec), task.spec)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
@@ -92,7 +93,7 @@ def distill_student(
     else:  # an imported policy without a task of ours
         episodes = load_own_observations(run.data, teacher.spec)
     data = window_tensors(episodes, teacher.spec, teacher.normalizer)
-    network = dataclasses.replace(run.network or teacher.network, **run.method.network_changes)
+    network = _network_for(run.method, run.network or teacher.network)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
         return build_denoiser(network, teacher.spec, schedule, parameterization, teacher.encoder).to(teacher.device)
@@ -165,6 +166,17 @@ def _run(
         save_policy(out / "policy", result)
     accelerator.wait_for_everyone()
     return result
+
+
+def _network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
+    """The network as the method needs it; raises ``OneDPError`` for one that another method alone can train."""
+    own = getattr(network, "only_method", method.kind)
+    if own != method.kind:
+        raise OneDPError(
+            f"The network '{network.kind}' is no denoiser; only the method {own} trains it: --method {own} --network "
+            f"{network.kind}."
+        )
+    return dataclasses.replace(network, **method.network_changes)
 
 
 def plain_run(run: TeacherRun | StudentRun) -> dict[str, Any]:
