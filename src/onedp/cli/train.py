@@ -29,9 +29,9 @@ class Train:
     method: Annotated[str, tyro.conf.arg(help=method_help(teacher=False))] = "denoising"
     process: Literal["ddpm", "edm"] | None = None
     """Noise process of the method denoising; None: ddpm."""
-    network: NetworkName = "unet-small"
-    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, a residual MLP, or a
-    transformer (DiT)."""
+    network: NetworkName | None = None
+    """Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, a residual MLP, a transformer (DiT), or the
+    one of the method act; None: unet-small, for act its own."""
     encoder: EncoderName | None = None
     """What reads the observations: state (as they are), light or resnet18 (pictures), points (point clouds); None: what
     the task's observations need."""
@@ -73,7 +73,7 @@ class Train:
             task=self.task,
             data=data,
             method=config,
-            network=NETWORK_SIZES[self.network],
+            network=NETWORK_SIZES[self.network or config.default_network],
             encoder=None if self.encoder is None else named_encoder(self.encoder, get_task(self.task).spec),
             mirror=self.mirror,
             loop=LoopConfig(

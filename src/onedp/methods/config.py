@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 from onedp.errors import OneDPError
+from onedp.nets.config import NetworkName
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class MethodConfig:
     """Name under which the config is stored; several methods of the table may share it."""
     main_optimizer: ClassVar[str] = "optimizer"
     """Field of the optimizer that moves the policy, the one that ``--lr`` is about."""
+    default_network: ClassVar[NetworkName] = "unet-small"
+    """Network of the command line unless another is asked for."""
     network_changes: ClassVar[Mapping[str, Any]] = {}
     """What the method needs of the network's config."""
 
@@ -111,6 +114,7 @@ class ActTrainingConfig(MethodConfig):
     """Train ACT, a conditional VAE without diffusion (arXiv 2304.13705); its network is ``nets.config.ActConfig``."""
 
     kind = "act"
+    default_network = "act"
 
     kl_weight: float = 10.0
     """Weight of the latent's KL divergence from its prior, against the mean absolute error of normalised actions."""

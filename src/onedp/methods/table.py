@@ -40,7 +40,7 @@ _ONEDP = "onedp.methods.onedp:build"
 METHODS: dict[str, MethodEntry] = {
     # without a teacher
     "denoising": MethodEntry("diffusion policy, the teacher", "onedp.methods.denoising:build", DENOISING, False),
-    "act": MethodEntry("ACT, a VAE without diffusion, with --network act", "onedp.methods.act:build", ACT, False),
+    "act": MethodEntry("ACT, a VAE without diffusion", "onedp.methods.act:build", ACT, False),
     # from a teacher
     "onedp-s": MethodEntry("stochastic one-step student", _ONEDP, ONEDP_S, presets={"paper": ONEDP_S_PAPER}),
     "onedp-d": MethodEntry("deterministic one-step student", _ONEDP, ONEDP_D, presets={"paper": ONEDP_D_PAPER}),

@@ -89,7 +89,7 @@ class StateEncoderConfig:
     """All fields of all observation steps in one vector, no weights."""
 
     kind = "state"
-    training_crop = None
+    training_crop = None  # as ImageEncoderConfig's
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,7 @@ class ImageEncoderConfig:
     features: int | None = None
     """Output of the linear layer; None: two for each keypoint."""
     crop: tuple[int, int] | None = None
-    """Height and width of the part that is looked at [px], when acting the one at the centre; None: everything."""
-    random_crop: bool = False
-    """Training looks at a part of that size at random; needs ``crop``, and pictures that are not resized."""
+    """Height and width of the part that is looked at [px]: at the centre when acting; None: everything."""
     resize: tuple[int, int] | None = None
     """Height and width that pictures are scaled to before the crop [px]; None: as they are."""
     shared: bool = False
@@ -117,17 +115,13 @@ class ImageEncoderConfig:
 
     kind = "image"
 
-    def __post_init__(self) -> None:
-        if self.random_crop and (self.crop is None or self.resize is not None):
-            raise OneDPError(
-                f"random_crop needs the size of the part (crop is {self.crop}) and pictures as they are (resize is "
-                f"{self.resize})."
-            )
-
     @property
     def training_crop(self) -> tuple[int, int] | None:
-        """Height and width of the random part that training looks at [px]; None: what is looked at when acting."""
-        return self.crop if self.random_crop else None
+        """Height and width of the part that training looks at, at random [px]; None: what is looked at when acting.
+
+        Pictures that are scaled first are cropped at the centre in training too.
+        """
+        return self.crop if self.resize is None else None
 
 
 @dataclass(frozen=True)
@@ -155,10 +149,18 @@ EncoderName = Literal["state", "light", "resnet18", "points"]
 
 
 def fitting_encoder(spec: PolicySpec) -> EncoderName:
-    """The encoder that the observations ask for: light for pictures, points for point clouds, else state."""
-    if any(field.is_image for field in spec.observations):
-        return "light"
-    return "points" if any(field.is_point_cloud for field in spec.observations) else "state"
+    """The encoder that the observations ask for: light for pictures, points for point clouds, else state.
+
+    Raises ``OneDPError`` for both at once, which no encoder reads.
+    """
+    pictures = [field.name for field in spec.observations if field.is_image]
+    clouds = [field.name for field in spec.observations if field.is_point_cloud]
+    if pictures and clouds:
+        raise OneDPError(
+            f"No encoder reads pictures ({', '.join(pictures)}) and point clouds ({', '.join(clouds)}) together. Leave "
+            "one of them out, or choose an encoder: light and resnet18 take the points as one flat vector."
+        )
+    return "light" if pictures else "points" if clouds else "state"
 
 
 def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:
@@ -173,7 +175,7 @@ def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:
         return PointEncoderConfig()
     sizes = [field.shape for field in spec.observations if field.is_image]
     crop = (min(size[0] for size in sizes) * 7 // 8, min(size[1] for size in sizes) * 7 // 8) if sizes else None
-    return ImageEncoderConfig(backbone=name, crop=crop, random_crop=crop is not None)
+    return ImageEncoderConfig(backbone=name, crop=crop)
 
 
 NetworkConfig = UnetConfig | MlpConfig | DitConfig | ActConfig

@@ -83,7 +83,7 @@ def test_the_light_network_is_light_and_keeps_a_fine_map():
 
 @pytest.mark.parametrize(
     ("fields", "name"),
-    [((POSE, TASK), "state"), ((POSE, PICTURE), "light"), ((CLOUD, POSE), "points"), ((PICTURE, CLOUD), "light")],
+    [((POSE, TASK), "state"), ((POSE, PICTURE), "light"), ((CLOUD, POSE), "points")],
 )
 def test_the_observations_choose_the_encoder(fields, name):
     spec = spec_of(*fields)
@@ -97,19 +97,15 @@ def test_pictures_are_cropped_at_random_in_training_only():
     config = named_encoder("resnet18", spec_of(PICTURE, FieldSpec("side", (48, 96, 3), "1", "uint8")))
     assert isinstance(config, ImageEncoderConfig)
     assert config.crop == config.training_crop == (42, 70)
-    assert ImageEncoderConfig(crop=(42, 70)).training_crop is None
+    assert ImageEncoderConfig(crop=(42, 70), resize=(50, 90)).training_crop is None
     assert {named_encoder(name, spec_of(POSE)).training_crop for name in get_args(EncoderName)} == {None}
-    with pytest.raises(OneDPError, match=r"random_crop needs the size of the part \(crop is None\)"):
-        ImageEncoderConfig(random_crop=True)
-    with pytest.raises(OneDPError, match=r"pictures as they are \(resize is \(9, 9\)\)"):
-        ImageEncoderConfig(random_crop=True, crop=(4, 4), resize=(9, 9))
 
 
 def test_a_part_cut_out_before_is_read_as_it_is():
     """What the loader cuts out in training has the crop's size already; acting cuts the middle out of everything."""
     torch.manual_seed(0)
     spec = spec_of(PICTURE)
-    encoder = build_encoder(ImageEncoderConfig(backbone="light", keypoints=4, crop=(84, 70), random_crop=True), spec)
+    encoder = build_encoder(ImageEncoderConfig(backbone="light", keypoints=4, crop=(84, 70)), spec)
     picture = torch.randn(1, 2, 96, 80, 3)
     with torch.no_grad():
         torch.testing.assert_close(encoder({"top": picture}), encoder({"top": picture[:, :, 6:90, 5:75]}))
@@ -117,6 +113,8 @@ def test_a_part_cut_out_before_is_read_as_it_is():
 
 
 def test_encoders_that_do_not_fit_are_explained():
+    with pytest.raises(OneDPError, match=r"No encoder reads pictures \(top\) and point clouds \(cloud\) together"):
+        fitting_encoder(spec_of(PICTURE, CLOUD))
     with pytest.raises(
         ArtifactError, match=r"needs observations of floats of the shape \(points, 3\) or \(points, 6\)"
     ):

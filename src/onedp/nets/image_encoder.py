@@ -77,8 +77,8 @@ class ImageEncoder(FieldsEncoder):
     """``{name: (B, To, *shape)} -> (B, To * features)``: fields in the spec's order within each step.
 
     Pictures are fields of shape (H, W, 3) and type uint8, normalised like every other field. They are cropped at the
-    centre; where training looks at random parts (``random_crop``), the loader has cut them out before, so that all
-    networks of a method see the same.
+    centre; where training looks at random parts, they have been cut out before, so that all networks of a method see
+    the same.
     """
 
     def __init__(self, config: ImageEncoderConfig, spec: PolicySpec):
@@ -108,10 +108,11 @@ class ImageEncoder(FieldsEncoder):
             return super().encode_field(field, values)
         encoder = self.rgb_encoder[self.cameras.index(field.name) if len(self.rgb_encoder) > 1 else 0]
         pictures = values.flatten(0, 1).permute(0, 3, 1, 2)  # (B To, 3, H, W)
-        return encoder(pictures).unflatten(0, values.shape[:2])
+        return encoder(pictures).view(-1, self.n_obs_steps, self.feature_dim)
 
 
 def centre_crop(pictures: Tensor, height: int, width: int) -> Tensor:
     """The middle of ``(B, C, H, W)``, half pixels rounded to even as torchvision does."""
-    top, left = (round((size - part) / 2) for size, part in zip(pictures.shape[2:], (height, width), strict=True))
+    sizes = (int(size) for size in pictures.shape[2:])  # an export traces tensors, which cannot be rounded to numbers
+    top, left = (round((size - part) / 2) for size, part in zip(sizes, (height, width), strict=True))
     return pictures[:, :, top : top + height, left : left + width]

@@ -42,10 +42,11 @@ def load_own_observations(path: str | Path, spec: PolicySpec) -> Episodes:
     For policies without a task of ours (imported ones).
     """
     recording = open_recording(path)
-    names = tuple(field.name for field in spec.observations)
+    fields = _recorded(spec.observations, recording)
+    names = tuple(field.name for field in fields)
     recording.require(names, f" The policy needs its own observations {list(names)}.")
     arrays = {}
-    for field, values in zip(spec.observations, recording.episodes(names).arrays.values(), strict=True):
+    for field, values in zip(fields, recording.episodes(names).arrays.values(), strict=True):
         if values.shape[1:] != field.shape:
             raise DataError(
                 f"{recording.source}: '{field.name}' has the shape {values.shape[1:]} in each step, the policy expects "
@@ -54,7 +55,7 @@ def load_own_observations(path: str | Path, spec: PolicySpec) -> Episodes:
         arrays[field.name] = _typed(field, values, recording.source)
     episodes = Episodes(arrays, recording.ends, recording.source)
     episodes.require_finite(names)
-    return episodes
+    return with_goals(episodes, spec)
 
 
 def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
@@ -89,8 +90,7 @@ def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
 
 def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored: bool = False) -> Episodes:
     recording = open_recording(path)
-    if not {field.name for field in fields} <= set(recording.headers):
-        fields = tuple(field for field in fields if field.goal_of is None)  # goals are made of what was recorded
+    fields = _recorded(fields, recording)
     names = tuple(field.name for field in fields)
     raw_names = task.raw_arrays + ((task.spec.action.name,) if task.spec.action.name in names else ())
     if not set(raw_names) <= set(recording.headers) and set(names) <= set(recording.headers):
@@ -110,6 +110,11 @@ def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored:
     )
     episodes.require_finite(names)
     return with_goals(episodes, task.spec)
+
+
+def _recorded(fields: tuple[FieldSpec, ...], recording: Recording) -> tuple[FieldSpec, ...]:
+    """Without the goals that were not recorded, which are made of what was."""
+    return tuple(field for field in fields if field.goal_of is None or field.name in recording.headers)
 
 
 def _check_raw(recording: Recording, task: Task, raw_names: tuple[str, ...]) -> None:
