@@ -43,7 +43,7 @@ class ExportManifest:
     parameters: int
     flops: int
     """Floating-point operations of one chunk at batch 1, a multiply-add counted as two."""
-    input_ranges: Mapping[str, tuple[list[Any], list[Any]]]
+    input_ranges: Mapping[str, tuple[list[Any] | float, list[Any] | float]]
     """Field to its lowest and highest values in the training data: example inputs are drawn between them."""
     action_width: tuple[float, ...]
     """Half the range of each action dimension in the training data: differences of chunks are measured in it."""

@@ -12,6 +12,7 @@ from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.attention import Attention
 from onedp.nets.build import build_backbone, build_denoiser, network_from_json, network_to_json
 from onedp.nets.config import NETWORK_SIZES, DitConfig, MlpConfig, NetworkConfig, NetworkName, UnetConfig
+from onedp.nets.dit import Dit
 from onedp.nets.state_encoder import StateEncoder
 from onedp.tasks import PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.types import PolicySpec
@@ -103,13 +104,16 @@ def test_a_fresh_transformer_gives_zero_and_learns_first_through_its_gates():
     """adaLN-Zero: with gates at zero nothing flows through the blocks, but gradients reach the gates and the head."""
     torch.manual_seed(0)
     network = build_backbone(SMALL[2], SPEC, cond_dim=36)
+    assert isinstance(network, Dit)
     chunk, t, cond = torch.randn(3, 16, 2), torch.tensor([1.0, 5.0, 90.0]), torch.randn(3, 36)
     out = network(chunk, t, cond)
     assert not out.any()
     (out - torch.randn_like(out)).square().mean().backward()
+    assert network.head.weight.grad is not None
     assert network.head.weight.grad.abs().max() > 0
     torch.nn.init.normal_(network.head.weight)
     network(chunk, t, cond).square().mean().backward()
+    assert network.modulation.weight.grad is not None
     gates = network.modulation.weight.grad.view(-1, 32, 32)[[2, 5, 8, 11]]
     assert (gates.abs().amax(dim=(1, 2)) > 0).all()
 
@@ -133,6 +137,7 @@ def test_the_transformer_knows_where_a_step_is():
     """Without positions, reversing the chunk would only reverse the answer."""
     torch.manual_seed(0)
     network = build_backbone(SMALL[2], SPEC, cond_dim=36)
+    assert isinstance(network, Dit)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     chunk, t, cond = torch.randn(1, 16, 2), torch.tensor([5.0]), torch.randn(1, 36)
