@@ -25,6 +25,8 @@ class UnetConfig:
     """The condition scales and shifts each block's channels; False: it only shifts them."""
     final_groups: int | None = None
     """Groups of the last block; None: as ``n_groups`` (LeRobot and Diffusion Policy always have 8 there)."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "unet"
 
@@ -41,6 +43,8 @@ class MlpConfig:
     """Hidden width inside a block, in units of ``width``."""
     step_embed_dim: int = 128
     """Size of the embedding of the noise level."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "mlp"
 
@@ -59,6 +63,8 @@ class DitConfig:
     """Hidden width of the feed-forward parts, in units of ``width``."""
     step_embed_dim: int = 128
     """Size of the embedding of the noise level."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "dit"
 
@@ -82,6 +88,7 @@ class ActConfig:
 
     kind = "act"
     only_method = "act"
+    gaussian = False  # only denoising networks can be
 
 
 @dataclass(frozen=True)
