@@ -10,7 +10,8 @@ import torch
 from onedp.diffusion.few_step_samplers import Consistency, Euler
 from onedp.diffusion.samplers import DEFAULT_LEVELS, Ddim, Ddpm, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm, Schedule
-from onedp.errors import ArtifactError, OneDPError, unknown_choice
+from onedp.errors import OneDPError, unknown_choice
+from onedp.typed_json import kind_from_json
 
 AnySampler = Ddim | Heun | Euler | Consistency | OneStep
 
@@ -30,15 +31,8 @@ def sampler_to_json(sampler: AnySampler) -> dict[str, Any]:
 
 
 def sampler_from_json(data: dict[str, Any]) -> AnySampler:
-    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    kind = data.get("kind", "")
-    if kind not in SAMPLERS:
-        raise ArtifactError(unknown_choice("sampler", kind, SAMPLERS))
-    try:
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
-        return SAMPLERS[kind](**values)
-    except TypeError as error:
-        raise ArtifactError(f"The sampler in spec.json is not readable: {error}.") from error
+    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(SAMPLERS, data, "sampler")
 
 
 def check_sampler(sampler: AnySampler, schedule: Schedule) -> None:

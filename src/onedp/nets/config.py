@@ -30,6 +30,16 @@ class UnetConfig:
 
     kind = "unet"
 
+    def __post_init__(self) -> None:
+        sizes = (*self.channels, self.step_embed_dim, self.kernel_size, self.n_groups, self.final_groups or 1)
+        if not self.channels or min(sizes) < 1 or self.kernel_size % 2 == 0:
+            raise OneDPError(
+                f"A U-Net needs channels, and sizes of at least 1 with an odd kernel_size, not {self.channels}, "
+                f"step_embed_dim {self.step_embed_dim}, kernel_size {self.kernel_size}, n_groups {self.n_groups}."
+            )
+        if any(width % groups for width in self.channels for groups in (self.n_groups, self.final_groups or 1)):
+            raise OneDPError(f"The channels {self.channels} must be multiples of the groups ({self.n_groups}).")
+
 
 @dataclass(frozen=True)
 class MlpConfig:
@@ -47,6 +57,10 @@ class MlpConfig:
     """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "mlp"
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.blocks, self.expansion, self.step_embed_dim) < 1:
+            raise OneDPError(f"Every size of an MLP must be at least 1: {self}.")
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,11 @@ class DitConfig:
     """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "dit"
+
+    def __post_init__(self) -> None:
+        _check_transformer(self.width, self.heads, self)
+        if min(self.blocks, self.expansion) < 1 or self.step_embed_dim < 4:
+            raise OneDPError(f"A transformer has sizes of at least 1 and a step embedding of at least 4: {self}.")
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,16 @@ class ActConfig:
     kind = "act"
     only_method = "act"
     gaussian = False  # only denoising networks can be
+
+    def __post_init__(self) -> None:
+        _check_transformer(self.width, self.heads, self)
+        if min(self.expansion, self.encoder_blocks, self.decoder_blocks, self.latent_dim) < 1:
+            raise OneDPError(f"Every size of ACT's network must be at least 1: {self}.")
+
+
+def _check_transformer(width: int, heads: int, config: object) -> None:
+    if heads < 1 or width < 1 or width % heads:
+        raise OneDPError(f"The width ({width}) of attention must be divisible by the heads ({heads}): {config}.")
 
 
 @dataclass(frozen=True)

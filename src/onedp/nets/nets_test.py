@@ -11,7 +11,7 @@ from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.attention import Attention
 from onedp.nets.build import build_backbone, build_denoiser, network_from_json, network_to_json
-from onedp.nets.config import NETWORK_SIZES, DitConfig, MlpConfig, NetworkConfig, NetworkName, UnetConfig
+from onedp.nets.config import NETWORK_SIZES, ActConfig, DitConfig, MlpConfig, NetworkConfig, NetworkName, UnetConfig
 from onedp.nets.dit import Dit
 from onedp.nets.state_encoder import StateEncoder
 from onedp.tasks import PUSHT_KEYPOINTS, PUSHT_STATE
@@ -96,7 +96,7 @@ def test_bad_networks_are_explained():
         build_denoiser(UnetConfig(), odd, CosineDdpm(), "eps")
     with pytest.raises(ArtifactError, match="Unknown network 'unett'"):
         network_from_json({"kind": "unett"})
-    with pytest.raises(ArtifactError, match="not readable"):
+    with pytest.raises(ArtifactError, match=r"The network has the unknown entries \['depth'\]"):
         network_from_json({"kind": "mlp", "depth": 3})
 
 
@@ -144,3 +144,12 @@ def test_the_transformer_knows_where_a_step_is():
     assert not torch.allclose(network(chunk.flip(1), t, cond).flip(1), network(chunk, t, cond), atol=1e-3)
     network.positions.zero_()
     torch.testing.assert_close(network(chunk.flip(1), t, cond).flip(1), network(chunk, t, cond), atol=1e-5, rtol=1e-4)
+
+
+def test_impossible_transformers_are_refused():
+    with pytest.raises(OneDPError, match=r"The width \(30\) of attention must be divisible by the heads \(4\)"):
+        DitConfig(width=30)
+    with pytest.raises(OneDPError, match="step embedding of at least 4"):
+        DitConfig(step_embed_dim=2)
+    with pytest.raises(OneDPError, match="Every size of ACT's network must be at least 1"):
+        ActConfig(latent_dim=0)
