@@ -35,7 +35,9 @@ def sampler_from_json(data: dict[str, Any]) -> AnySampler:
     if kind not in SAMPLERS:
         raise ArtifactError(unknown_choice("sampler", kind, SAMPLERS))
     try:
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"
+        }
         return SAMPLERS[kind](**values)
     except TypeError as error:
         raise ArtifactError(f"The sampler in spec.json is not readable: {error}.") from error
