@@ -53,8 +53,8 @@ class TwoModesScore:
     """The same over the other observations (truth: 0.3)."""
     sliced_wasserstein: float
     """Mean over observations and directions of the 1-Wasserstein distance to the exact distribution."""
-    precision: float
-    """Root-mean-square distance per coordinate of the valid chunks to their path (truth: 0.03)."""
+    precision: float | None
+    """Root-mean-square distance per coordinate of the valid chunks to their path (truth: 0.03); None without any."""
     spread: float
     """Mean standard deviation of a coordinate over noise, within the chunks nearer to one path (truth: 0.03)."""
 
@@ -98,7 +98,7 @@ def score_chunks(chunks: Float[ndarray, "n d t a"], obs: Float[ndarray, "n 2"], 
         left_positive=float(left[positive].mean()),
         left_negative=float(left[~positive].mean()),
         sliced_wasserstein=sliced_wasserstein_to_truth(chunks, obs, np.random.default_rng(seed)),
-        precision=float(np.sqrt((distance[valid] ** 2).mean())) if valid.any() else float("inf"),
+        precision=float(np.sqrt((distance[valid] ** 2).mean())) if valid.any() else None,
         spread=_spread_within_modes(chunks, nearer),
     )
 

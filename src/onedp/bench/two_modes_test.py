@@ -55,7 +55,7 @@ def test_distance_to_the_truth_falls_with_the_number_of_draws(obs):
 def test_a_shift_is_seen_in_validity_and_in_the_distance(obs, truth):
     score = score_chunks(truth + 0.1, obs)
     assert score.valid == 0.0
-    assert score.precision == float("inf")
+    assert score.precision is None
     # a shift along (1, ..., 1) moves the projection on a random direction by 0.1 E|N(0, 1)| on average
     assert score.sliced_wasserstein == pytest.approx(0.1 * np.sqrt(2 / np.pi), rel=0.15)
 
