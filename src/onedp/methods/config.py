@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from onedp.errors import OneDPError
 
@@ -55,9 +57,44 @@ class EmaConfig:
             )
 
 
+Config = TypeVar("Config", bound="MethodConfig")
+
+
+class MethodConfig:
+    """What the configs of all methods share; each is a frozen dataclass in this file or beside it."""
+
+    kind: ClassVar[str]
+    """Name under which the config is stored; several methods of the table may share it."""
+    main_optimizer: ClassVar[str] = "optimizer"
+    """Field of the optimizer that moves the policy, the one that ``--lr`` is about."""
+    network_changes: ClassVar[Mapping[str, Any]] = {}
+    """What the method needs of the network's config."""
+
+    def with_rate(self: Config, lr: float) -> Config:
+        """The same with another learning rate of the main optimizer."""
+        optimizer = dataclasses.replace(getattr(self, self.main_optimizer), lr=lr)
+        return dataclasses.replace(self, **{self.main_optimizer: optimizer})  # type: ignore[type-var]
+
+    def with_rates_scaled(self: Config, factor: float) -> Config:
+        """The same with every optimizer's learning rate times ``factor``."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}  # type: ignore[arg-type]
+        scaled = {
+            name: dataclasses.replace(value, lr=factor * value.lr)
+            for name, value in values.items()
+            if isinstance(value, OptimizerConfig)
+        }
+        return dataclasses.replace(self, **scaled)  # type: ignore[type-var]
+
+    def with_phases_scaled(self: Config, share: float) -> Config:
+        """The same for a run of ``share`` times as many steps: phases counted in steps keep their share of it."""
+        return self
+
+
 @dataclass(frozen=True)
-class DenoisingConfig:
+class DenoisingConfig(MethodConfig):
     """Train a diffusion policy (the teacher) by denoising."""
+
+    kind = "denoising"
 
     process: Literal["ddpm", "edm"] = "ddpm"
     """Noise process: cosine DDPM with 100 steps and noise prediction, or EDM with its preconditioning."""
@@ -70,8 +107,11 @@ class DenoisingConfig:
 
 
 @dataclass(frozen=True)
-class OneDpConfig:
+class OneDpConfig(MethodConfig):
     """One-Step Diffusion Policy (arXiv 2410.21257): distil a teacher into a generator of one network pass."""
+
+    kind = "onedp"
+    main_optimizer = "generator"
 
     variant: Literal["s", "d"] = "s"
     """s: stochastic, with a generator score network; d: deterministic, without."""
@@ -133,5 +173,11 @@ class OneDpConfig:
         if self.acting_noise_scale <= 0:
             raise OneDPError("acting_noise_scale must be positive; for a deterministic policy use --method onedp-d.")
 
-
-MethodConfig = DenoisingConfig | OneDpConfig
+    def with_phases_scaled(self, share: float) -> OneDpConfig:
+        """Regression, its pairs and the tracker's warm-up; a step is left for matching, however few there are."""
+        return dataclasses.replace(
+            self,
+            regression_steps=math.floor(self.regression_steps * share),
+            regression_pairs=math.ceil(self.regression_pairs * share),
+            tracker_warmup=math.floor(self.tracker_warmup * share),
+        )

@@ -9,10 +9,18 @@ from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import Ddim, Heun, Sampler
-from onedp.diffusion.schedule import CosineDdpm, diffuse
+from onedp.diffusion.schedule import CosineDdpm, Edm, NoiseSchedule, diffuse
 from onedp.errors import TrainingError
 from onedp.methods.config import DenoisingConfig
-from onedp.methods.method import Batch, Method, OptimizerRole
+from onedp.methods.method import Batch, Method, OptimizerRole, Setting
+
+PROCESSES: dict[str, tuple[NoiseSchedule, str]] = {"ddpm": (CosineDdpm(), "eps"), "edm": (Edm(), "edm")}
+"""Noise process and parameterisation by the name in the config."""
+
+
+def build(config: DenoisingConfig, setting: Setting) -> Denoising:
+    """For the table of methods."""
+    return Denoising(config, setting.untrained(*PROCESSES[config.process]), setting.steps, setting.clip)
 
 
 class Denoising(Method):

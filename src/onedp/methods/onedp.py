@@ -23,19 +23,40 @@ from onedp.errors import OneDPError, TrainingError
 from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
-from onedp.methods.method import Batch, Method, OptimizerRole
+from onedp.methods.method import Batch, Method, OptimizerRole, Setting
 from onedp.methods.pairs import PairPool, load_pairs, make_pairs, save_pairs
+
+
+def build(config: OneDpConfig, setting: Setting) -> OneDp:
+    """For the table of methods."""
+    student = None
+    if not setting.same_network:
+        if not config.regression_steps:
+            raise OneDPError(
+                "A student with a network of its own knows nothing yet and needs the regression phase "
+                "(regression_steps and regression_pairs, as --preset small of onedp-s has)."
+            )
+        teacher, _ = setting.source()
+        student = setting.untrained(teacher.schedule, "edm" if teacher.parameterization == "edm" else "x0")
+    return OneDp(config, *setting.source(), setting.steps, student)
 
 
 class OneDp(Method):
     """Distil ``teacher`` into a generator; phases: regression (if any), tracker warm-up (if any), matching."""
 
-    def __init__(self, config: OneDpConfig, teacher: Denoiser, teacher_sampler: Sampler, steps: int):
+    def __init__(
+        self,
+        config: OneDpConfig,
+        teacher: Denoiser,
+        teacher_sampler: Sampler,
+        steps: int,
+        student: Denoiser | None = None,
+    ):
         self.config = config
         self.teacher = teacher.requires_grad_(False).eval()
         self.teacher_sampler = teacher_sampler
         self.steps = steps
-        self.networks = {"generator": trainable_copy(teacher)}
+        self.networks = {"generator": trainable_copy(teacher) if student is None else student}
         low, level, high = _default_levels(teacher.schedule)
         self.levels = (
             low if config.level_low is None else config.level_low,

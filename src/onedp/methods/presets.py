@@ -1,37 +1,41 @@
-"""Named recipes of OneDP: the paper's, and one for small networks and short runs. Torch-free."""
+"""Recipes of all methods, and how rates follow from the network's size and phases from the steps. Torch-free."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
-from onedp.methods.config import EmaConfig, OneDpConfig, OptimizerConfig
-
-PresetName = Literal["small", "paper"]
+from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, OneDpConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
 class Preset:
     """A recipe and the budget it was made for."""
 
-    config: OneDpConfig
+    config: MethodConfig
     steps: int
     batch_size: int
+    weights: float | None = 5e6
+    """Largest network whose rates these are; None: whatever the network, as the paper's."""
 
 
-def preset(name: PresetName, variant: Literal["s", "d"]) -> Preset:
-    """The recipe ``name`` of OneDP-S or OneDP-D.
+def fitted(preset: Preset, steps: int, weights: int | None = None, lr: float | None = None) -> MethodConfig:
+    """The recipe for a run of ``steps`` steps of a network with ``weights`` weights (None: a few million).
 
-    paper: section 6.1 of arXiv 2410.21257, for networks of 67 to 256 M weights; 20 epochs of 25,000 windows at batch
-    64 are about 8,000 steps (the batch size is not stated there).
+    Phases keep their share of the steps. Rates hold up to the preset's network size and fall with the root of the
+    number of weights above it, that is with the width (as Adam's rates transfer in arXiv 2203.03466). ``lr``: that of
+    the main optimizer, whatever the size.
     """
-    if name == "paper":
-        return Preset(OneDpConfig(variant=variant), steps=8000, batch_size=64)
-    return Preset(replace(_SMALL[variant], variant=variant), steps=_SMALL_STEPS[variant], batch_size=128)
+    config = preset.config.with_phases_scaled(steps / preset.steps)
+    if preset.weights is not None and weights is not None and weights > preset.weights:
+        config = config.with_rates_scaled((preset.weights / weights) ** 0.5)
+    return config if lr is None else config.with_rate(lr)
 
 
-_SMALL = {
-    "s": OneDpConfig(
+DENOISING = Preset(DenoisingConfig(), steps=20_000, batch_size=256, weights=None)
+
+ONEDP_S = Preset(
+    OneDpConfig(
+        variant="s",
         generator=OptimizerConfig(lr=2e-5, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"),
         tracker=OptimizerConfig(lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0),
         input_noise_scale=0.25,
@@ -43,9 +47,19 @@ _SMALL = {
         acting_noise_scale=0.75,  # on tuning starts: more precise finishes than 1, fewer lost starts than 0.5
         ema=EmaConfig(max_decay=0.998),
     ),
-    "d": OneDpConfig(
+    steps=1200,
+    batch_size=128,
+)
+ONEDP_D = Preset(
+    OneDpConfig(
+        variant="d",
         generator=OptimizerConfig(lr=1e-4, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"),
         ema=EmaConfig(max_decay=0.998),
     ),
-}
-_SMALL_STEPS = {"s": 1200, "d": 1000}
+    steps=1000,
+    batch_size=128,
+)
+# Section 6.1 of arXiv 2410.21257, for networks of 67 to 256 M weights; 20 epochs of 25,000 windows at batch 64 are
+# about 8,000 steps (the batch size is not stated there).
+ONEDP_S_PAPER = Preset(OneDpConfig(variant="s"), steps=8000, batch_size=64, weights=None)
+ONEDP_D_PAPER = Preset(OneDpConfig(variant="d"), steps=8000, batch_size=64, weights=None)

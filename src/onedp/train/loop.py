@@ -123,7 +123,7 @@ def result_network(method: Method, state: TrainState) -> Denoiser:
     average = state.averages.get(method.result)
     if average is not None:
         network.load_state_dict(average.weights, strict=True)
-    return network
+    return method.finished(network)
 
 
 def diagnose(
