@@ -11,7 +11,7 @@ from onedp.errors import OneDPError
 
 
 def make_counter(results):
-    calls = []
+    calls: list[None] = []
 
     def make():
         calls.append(None)
@@ -55,7 +55,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     path = store.path(cell)
     saved = json.loads(path.read_text())
     path.write_text("{")
-    with pytest.raises(OneDPError, match="cannot be read .* Remove it, and it is made again"):
+    with pytest.raises(OneDPError, match=r"cannot be read .* Remove it, and it is made again"):
         store.find(cell)
     path.write_text(json.dumps({**saved, "identity": {"a": 2}}))
     with pytest.raises(OneDPError, match="is the result of something else than its name says"):

@@ -71,7 +71,7 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
             prepared.append(counter.total)
             return seconds
 
-        method.prepare = counted_prepare  # type: ignore[method-assign]
+        method.prepare = counted_prepare  # type: ignore[method-assign,assignment]
         method.diagnose = lambda *_: {}  # type: ignore[method-assign]  # not part of the training
         run_training(method, windows, short, Path(folder), {}, make_accelerator(short, Path(folder)))
     (preparation,) = prepared
@@ -84,6 +84,6 @@ def steps_within(budget: float, teacher_cost: float, step_cost: float) -> int:
     steps = int(budget * teacher_cost / step_cost)
     if steps < 2:
         raise OneDPError(
-            f"{100 * budget:g} % of the teacher's training is worth {steps} steps of this method. Give a larger --budget."
+            f"{100 * budget:g} % of the teacher's training is worth {steps} steps of this method. Give more --budget."
         )
     return steps

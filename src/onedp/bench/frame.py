@@ -111,7 +111,7 @@ def with_latencies(lab: Lab, rows: Sequence[Row]) -> list[dict[str, float]]:
     """For each row its latency and rate; nothing for a row without a policy."""
     timed = [(row, (row.trained, row.sampler)) for row in rows if row.trained is not None]
     medians = iter(lab.latencies([policy for _, policy in timed]) if timed else ())
-    found = []
+    found: list[dict[str, float]] = []
     for row in rows:
         if row.trained is None:
             found.append({})

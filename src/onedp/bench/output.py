@@ -23,7 +23,7 @@ def number(row: Row, latency: Mapping[str, float], key: str) -> float | None:
 
 
 def cell_text(column: Column, row: Row, latency: Mapping[str, float]) -> tuple[str, str]:
-    """The mean, and smallest to largest over seeds where they differ when rounded; empty strings where there is none."""
+    """The mean, and smallest to largest over seeds where they differ when rounded; empty where there is none."""
     value = number(row, latency, column.key)
     if value is None:
         return "", ""

@@ -101,7 +101,7 @@ class TwoModesLab(Lab):
         rate = OptimizerConfig(lr=options.teacher_lr, warmup_steps=200, decay="cosine", clip_norm=1.0)
         config = DenoisingConfig(process=process, optimizer=rate, ema=EmaConfig(max_decay=0.999))  # type: ignore[arg-type]
         loop = self._loop(options.teacher_steps, options.teacher_batch, 0)
-        return self._trained(f"teacher-{process}", config, loop, None, 3.0 * options.teacher_batch * self._weights())
+        return self._trained(f"teacher-{process}", config, loop, None, 3.0 * options.teacher_batch * self.weights)
 
     def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
         """A method of the table with its preset, for as many steps as the budget is worth."""
@@ -109,7 +109,7 @@ class TwoModesLab(Lab):
         preset = recipe(contestant.method, contestant.preset)
 
         def config_for(steps: int) -> MethodConfig:
-            return fitted(preset, steps, self._weights())
+            return fitted(preset, steps, self.weights)
 
         return self.trained_by(contestant, config_for, preset.batch_size, budget, seed)
 
@@ -179,7 +179,9 @@ class TwoModesLab(Lab):
             checkpoint_every=steps,
         )  # fmt: skip
 
-    def _weights(self) -> int:
+    @property
+    def weights(self) -> int:
+        """Weights of the options' network."""
         return sum(p.numel() for p in build_denoiser(self.options.network, SPEC, CosineDdpm(), "eps").parameters())
 
     def _network(self, config: MethodConfig) -> MlpConfig:
