@@ -47,6 +47,7 @@ class Row:
     budget: float | None
     """Share of the teacher's training; None for the teacher itself."""
     seeds: tuple[int, ...]
+    """Of training; none for the teacher, which all share."""
     numbers: tuple[Numbers, ...] = ()
     failure: str | None = None
     trained: Trained | None = field(default=None, repr=False)
@@ -80,8 +81,8 @@ class Lab(ABC):
         """The policy of a method, trained within ``budget`` of the teacher's training."""
 
     @abstractmethod
-    def examined(self, trained: Trained, process: str, sampler: str | None, seed: int) -> Numbers:
-        """Everything measured of a policy but its latency."""
+    def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
+        """Everything measured of a policy but its latency; on the same observations or starts for all policies."""
 
     @abstractmethod
     def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
@@ -99,7 +100,7 @@ def collect_rows(
     rows = []
     for contestant in contestants:
         if contestant.method is None:
-            rows.append(_teacher_row(lab, contestant, seeds))
+            rows.append(_teacher_row(lab, contestant))
         elif not contestant.needs_teacher:
             rows.append(_method_row(lab, contestant, 1.0, seeds))
         else:
@@ -121,11 +122,11 @@ def with_latencies(lab: Lab, rows: Sequence[Row]) -> list[dict[str, float]]:
     return found
 
 
-def _teacher_row(lab: Lab, contestant: Contestant, seeds: Sequence[int]) -> Row:
+def _teacher_row(lab: Lab, contestant: Contestant) -> Row:
     teacher = lab.teacher(contestant.process)
-    numbers = tuple(lab.examined(teacher, contestant.process, contestant.sampler, seed) for seed in seeds)
+    numbers = lab.examined(teacher, contestant.process, contestant.sampler)
     name = f"teacher {contestant.text}"
-    return Row(name, contestant.text, None, tuple(seeds), numbers, None, teacher, contestant.sampler)
+    return Row(name, contestant.text, None, (), (numbers,), None, teacher, contestant.sampler)
 
 
 def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence[int]) -> Row:
@@ -139,7 +140,7 @@ def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence
             numbers.append(
                 {
                     **_cost(lab, contestant, trained),
-                    **lab.examined(trained, contestant.process, contestant.sampler, seed),
+                    **lab.examined(trained, contestant.process, contestant.sampler),
                 }
             )
     except OneDPError as error:

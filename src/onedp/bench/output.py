@@ -48,7 +48,7 @@ def markdown(columns: Sequence[Column], rows: Sequence[Row], latencies: Sequence
             value, ends = cell_text(column, row, latency)
             cells.append(f"{value} ({ends})" if ends else value)
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
-    seeds = len(rows[0].seeds) if rows else 0
+    seeds = max((len(row.seeds) for row in rows), default=0)
     lines += ["", f"Means over {seeds} seeds, with the smallest and the largest where they differ.", ""]
     lines += [f"- {column.heading}: {column.meaning}." for column in shown]
     lines += [f"- **{row.name} failed**: {row.failure}" for row in rows if row.failure]

@@ -56,7 +56,7 @@ def write_bench_page(
         figures=figures,
         failures=[(row.name, row.failure) for row in rows if row.failure],
         meanings=[(column.heading, column.meaning) for column in shown],
-        seeds=len(rows[0].seeds) if rows else 0,
+        seeds=max((len(row.seeds) for row in rows), default=0),
         facts=facts,
         hardware=", ".join(f"{key} {value}" for key, value in facts["hardware"].items()),
     )
