@@ -7,6 +7,7 @@ the load of the machine; passes do not. The seconds are measured all the same an
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from onedp.train.windows import WindowTensors
 FORWARD, FORWARD_BACKWARD = 1.0, 3.0
 """A backward pass is two products of the forward pass's size."""
 PROBE_STEPS, PROBE_BATCH = 60, 8
+WARM_UP_STEPS, TIMED_STEPS = 2, 8
 
 
 @dataclass
@@ -77,6 +79,22 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
     (preparation,) = prepared
     updates = (counter.total - preparation) * loop.batch_size / PROBE_BATCH
     return (preparation + updates) / PROBE_STEPS
+
+
+def seconds_of_a_step(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:
+    """Processor seconds of a training step of ``build``'s method; what a run costs but once is left out."""
+    totals = []
+    for steps in (WARM_UP_STEPS, WARM_UP_STEPS + TIMED_STEPS):
+        never = steps + 1
+        short = replace(loop, steps=steps, diagnose_every=never, checkpoint_every=never)
+        method = build(steps)
+        method.diagnose = lambda *_: {}  # type: ignore[method-assign]
+        with tempfile.TemporaryDirectory() as folder:
+            accelerator = make_accelerator(short, Path(folder))
+            started = time.process_time()
+            run_training(method, windows, short, Path(folder), {}, accelerator)
+            totals.append(time.process_time() - started)
+    return (totals[1] - totals[0]) / TIMED_STEPS
 
 
 def steps_within(budget: float, teacher_cost: float, step_cost: float) -> int:

@@ -92,6 +92,15 @@ class Lab(ABC):
     def facts(self) -> dict[str, Any]:
         """What else results.json and the page say of the set-up."""
 
+    def relative_cost(self, contestant: Contestant, trained: Trained) -> dict[str, float | None]:
+        """The training's cost and its ratios to the teacher's: counted passes and seconds."""
+        teacher = self.teacher(contestant.process).numbers
+        ratios: dict[str, float | None] = {}
+        for key, name in (("passes", "passes_ratio"), ("cpu_seconds", "cpu_ratio"), ("wall_seconds", "wall_ratio")):
+            mine, theirs = trained.numbers.get(key), teacher.get(key)
+            ratios[name] = mine / theirs if mine is not None and theirs else None
+        return {**trained.numbers, **ratios}
+
 
 def collect_rows(
     lab: Lab, contestants: Sequence[Contestant], budgets: Sequence[float], seeds: Sequence[int]
@@ -139,20 +148,10 @@ def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence
             first = first or trained
             numbers.append(
                 {
-                    **_cost(lab, contestant, trained),
+                    **lab.relative_cost(contestant, trained),
                     **lab.examined(trained, contestant.process, contestant.sampler),
                 }
             )
     except OneDPError as error:
         return Row(name, contestant.text, budget, tuple(seeds), tuple(numbers), f"{type(error).__name__}: {error}")
     return Row(name, contestant.text, budget, tuple(seeds), tuple(numbers), None, first, contestant.sampler)
-
-
-def _cost(lab: Lab, contestant: Contestant, trained: Trained) -> dict[str, float | None]:
-    """The training's cost beside the teacher's: counted passes and seconds."""
-    teacher = lab.teacher(contestant.process).numbers
-    ratios: dict[str, float | None] = {}
-    for key, name in (("passes", "passes_ratio"), ("cpu_seconds", "cpu_ratio"), ("wall_seconds", "wall_ratio")):
-        mine, theirs = trained.numbers.get(key), teacher.get(key)
-        ratios[name] = mine / theirs if mine is not None and theirs else None
-    return {**trained.numbers, **ratios}

@@ -17,7 +17,6 @@ from onedp.bench.two_modes import SPEC, TwoModesScore, sample_observations, samp
 from onedp.data.normalize import Normalizer, fit_normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
-from onedp.diffusion.samplers import OneStep
 from onedp.evaluate.runner import one_thread
 from onedp.methods.method import Method
 from onedp.policy import TorchPolicy
@@ -108,16 +107,3 @@ class Examination:
                 sliced_wasserstein_distances(mine, theirs, torch.Generator().manual_seed(0)).mean()
             ),
         }
-
-    def out_of_range(self, policy: TorchPolicy) -> float | None:
-        """Share of a one-step policy's normalised actions beyond [-1, 1] before the clip; None for other samplers."""
-        if not isinstance(policy.sampler, OneStep):
-            return None
-        nobs = policy.normalizer.normalize(OBSERVATION, self.obs[:, None])
-        generator = torch.Generator().manual_seed(self.seed)
-        z = policy.sampler.noise_scale * torch.randn((len(nobs), *policy.denoiser.chunk_shape), generator=generator)
-        with torch.no_grad():
-            raw = policy.sampler.generate(
-                policy.denoiser, policy.denoiser.encode({OBSERVATION: torch.from_numpy(nobs)}), z
-            )
-        return float((raw.abs() > 1).float().mean())

@@ -16,7 +16,8 @@ from onedp.bench.cells import Cell, CellStore
 from onedp.bench.contestants import Contestant
 from onedp.bench.cost import probe_cost, steps_within
 from onedp.bench.frame import Column, Lab, Numbers, Trained
-from onedp.bench.lab import Examination, Fitted, LabData, fit, make_data
+from onedp.bench.heldout_numbers import out_of_range
+from onedp.bench.lab import OBSERVATION, Examination, Fitted, LabData, fit, make_data
 from onedp.bench.timing import median_latencies
 from onedp.bench.two_modes import SPEC
 from onedp.diffusion.denoiser import Denoiser
@@ -153,7 +154,7 @@ class TwoModesLab(Lab):
             return {
                 **numbers,
                 "share_error": max(abs(numbers[key] - truth[key]) for key in ("left_positive", "left_negative")),
-                "out_of_range": examination.out_of_range(policy),
+                "out_of_range": out_of_range(policy, {OBSERVATION: examination.obs[:, None]}, seed=0),
                 "nfe": policy.nfe,
                 "parameters": sum(p.numel() for p in policy.denoiser.parameters()),
             }
