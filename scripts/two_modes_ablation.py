@@ -21,52 +21,57 @@ from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Column, Row
 from onedp.bench.output import markdown, results_json
 from onedp.bench.two_modes_lab import TwoModesLab
+from onedp.diffusion.samplers import DEFAULT_LEVELS
 from onedp.errors import OneDPError
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
 from onedp.machine import command_line
-from onedp.methods.config import EmaConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import EmaConfig, OneDpConfig
+from onedp.methods.presets import fitted
+from onedp.methods.table import recipe
 
 VALID_TARGET, SHARE_TARGET, DISTANCE_TARGET = 0.98, 0.03, 2.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """OneDP-S in quantities that do not depend on the number of steps."""
+    """Preset small of OneDP-S with changes; what is counted in steps is given as a share, so it fits any budget."""
 
     process: str = "edm"
     batch_size: int = 128
-    regression_share: float = 0.6
-    """Of all steps; regression on the teacher's ODE solutions comes first."""
-    pairs_per_step: float = 8.0
-    """Teacher's ODE solutions, over all steps."""
-    warmup_share: float = 0.04
-    """Of all steps; the tracker alone, between regression and matching."""
-    regression_lr: float = 1.5e-3
-    generator_lr: float = 1e-4
-    tracker_lr: float = 1e-3
+    regression_share: float | None = None
+    """Of all steps; None: the preset's (0.85)."""
+    pairs_per_step: float | None = None
+    """Teacher's ODE solutions, over all steps; None: the preset's (15.4)."""
+    warmup_share: float | None = None
+    """Of all steps; the tracker alone, between regression and matching. None: the preset's (0.04)."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Optimizer (generator, tracker, regression) to a factor on the preset's rate."""
+    acting_noise: float = 1.0
+    """Factor on the input noise when acting."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of ``OneDpConfig``."""
 
     def config(self, steps: int) -> OneDpConfig:
         """For a run of ``steps`` steps."""
-        matching = OptimizerConfig(
-            lr=self.generator_lr, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"
-        )
-        regression = int(self.regression_share * steps)
-        defaults = OneDpConfig(
-            variant="s",
-            generator=matching,
-            tracker=dataclasses.replace(matching, lr=self.tracker_lr, decay="constant"),
-            regression=OptimizerConfig(lr=self.regression_lr, betas=(0.9, 0.999), clip_norm=1.0, decay="cosine"),
-            regression_steps=regression,
-            regression_pairs=max(1, int(self.pairs_per_step * steps)) if regression else 0,
-            regression_huber=0.02,
-            tracker_warmup=int(self.warmup_share * steps),
-            input_noise_scale=0.25,
-            ema=EmaConfig(max_decay=0.98),
-        )
-        return dataclasses.replace(defaults, **self.options)
+        config = fitted(recipe("onedp-s"), steps)
+        assert isinstance(config, OneDpConfig)
+        changes: dict[str, Any] = dict(self.options)
+        if self.regression_share is not None:
+            changes["regression_steps"] = int(self.regression_share * steps)
+        if self.pairs_per_step is not None:
+            changes["regression_pairs"] = int(self.pairs_per_step * steps)
+        if self.warmup_share is not None:
+            changes["tracker_warmup"] = int(self.warmup_share * steps)
+        for name, factor in self.rates.items():
+            optimizer = getattr(config, name)
+            changes[name] = dataclasses.replace(optimizer, lr=factor * optimizer.lr)
+        return dataclasses.replace(config, **changes)
+
+    def sampler(self) -> str:
+        """How the student acts; the noise when acting is no matter of training."""
+        level = self.options.get("initial_level", DEFAULT_LEVELS[self.process])
+        return f"one-step:{level:g}:{self.acting_noise:g}"
 
 
 def changed(base: Recipe, **changes: Any) -> Recipe:
@@ -79,26 +84,32 @@ def changed(base: Recipe, **changes: Any) -> Recipe:
 BASE = Recipe()
 LEVERS: dict[str, Recipe] = {
     "base": BASE,
-    "no regression": changed(BASE, regression_share=0.0),
-    "regression 30 % of the steps": changed(BASE, regression_share=0.3),
-    "regression 90 % of the steps": changed(BASE, regression_share=0.9),
-    "half as many pairs": changed(BASE, pairs_per_step=4.0),
-    "twice as many pairs": changed(BASE, pairs_per_step=16.0),
-    "pairs by heun:5": changed(BASE, regression_sampler="heun:5", pairs_per_step=16.0),
+    "acting with noise x 0.75 (preset small)": changed(BASE, acting_noise=0.75),
+    "acting with noise x 0.5": changed(BASE, acting_noise=0.5),
+    "regression alone": changed(BASE, regression_share=0.99, warmup_share=0.0),
+    "regression 50 % of the steps": changed(BASE, regression_share=0.5),
+    "no regression": changed(BASE, regression_share=0.0, pairs_per_step=0.0),
+    "half as many pairs": changed(BASE, pairs_per_step=7.7),
+    "twice as many pairs": changed(BASE, pairs_per_step=30.8),
+    "as many pairs by heun:5": changed(BASE, regression_sampler="heun:5"),
     "squared error": changed(BASE, regression_huber=None),
+    "regression rate x 3": changed(BASE, rates={"regression": 3.0}),
     "no tracker warm-up": changed(BASE, warmup_share=0.0),
     "two tracker steps": changed(BASE, tracker_updates=2),
-    "generator rate x 5": changed(BASE, generator_lr=5e-4),
-    "generator rate / 5": changed(BASE, generator_lr=2e-5),
-    "tracker rate / 5": changed(BASE, tracker_lr=2e-4),
+    "generator rate x 5": changed(BASE, rates={"generator": 5.0}),
+    "tracker rate x 5": changed(BASE, rates={"tracker": 5.0}),
+    "both matching rates x 5": changed(BASE, rates={"generator": 5.0, "tracker": 5.0}),
     "levels below 1": changed(BASE, level_high=1.0),
     "levels above 0.1": changed(BASE, level_low=0.1),
     "last weights, no average": changed(BASE, ema=None),
+    "average over 50 steps": changed(BASE, ema=EmaConfig(max_decay=0.98)),
     "normalised gradient": changed(BASE, normalize_gradient=True),
     "whole input noise": changed(BASE, input_noise_scale=1.0),
+    "input noise x 0.5": changed(BASE, input_noise_scale=0.5),
     "initial level 1": changed(BASE, initial_level=1.0),
     "initial level 10": changed(BASE, initial_level=10.0),
     "batch 64": changed(BASE, batch_size=64),
+    "DDPM teacher": changed(BASE, process="ddpm"),
 }
 
 
@@ -142,16 +153,16 @@ def main(options: Options) -> None:
     print(markdown(columns, rows, nothing))
 
 
-def ablation_row(lab: TwoModesLab, name: str, recipe: Recipe, options: Options) -> Row:
+def ablation_row(lab: TwoModesLab, name: str, lever: Recipe, options: Options) -> Row:
     """Train and examine one recipe with every seed."""
-    contestant = Contestant(f"{name}", recipe.process, "onedp-s", "small", None)
-    teacher = lab.teacher(recipe.process)
-    reference = lab.examined(teacher, recipe.process, lab.reference_sampler[recipe.process])
+    contestant = Contestant(f"{name}", lever.process, "onedp-s", "small", None)
+    teacher = lab.teacher(lever.process)
+    reference = lab.examined(teacher, lever.process, lab.reference_sampler[lever.process])
     numbers: list[dict[str, float | None]] = []
     try:
         for seed in range(options.seeds):
-            trained = lab.trained_by(contestant, recipe.config, recipe.batch_size, options.budget, seed)
-            own = {**lab.relative_cost(contestant, trained), **lab.examined(trained, recipe.process, None)}
+            trained = lab.trained_by(contestant, lever.config, lever.batch_size, options.budget, seed)
+            own = {**lab.relative_cost(contestant, trained), **lab.examined(trained, lever.process, lever.sampler())}
             numbers.append({**own, "target": float(meets_target(own, reference))})
             print(
                 name, seed, {k: own[k] for k in ("valid", "share_error", "sliced_wasserstein", "cpu_ratio")}, flush=True
