@@ -96,8 +96,9 @@ class DenoisingConfig(MethodConfig):
 
     kind = "denoising"
 
-    process: Literal["ddpm", "edm"] = "ddpm"
-    """Noise process: cosine DDPM with 100 steps and noise prediction, or EDM with its preconditioning."""
+    process: Literal["ddpm", "edm", "flow"] = "ddpm"
+    """Noise process: cosine DDPM with 100 steps and noise prediction, EDM with its preconditioning, or the linear
+    interpolant of flow matching with velocity prediction."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=1e-3, warmup_steps=500, decay="cosine", clip_norm=1.0)
     )
@@ -133,6 +134,8 @@ class OneDpConfig(MethodConfig):
     """Largest such level; None: step 95 of 100 (DDPM), unbounded (EDM)."""
     final_level_high: float | None = None
     """When given, ``level_high`` moves linearly to it over training (sharpens variant d)."""
+    annealed: bool = False
+    """The same with ends of the process's own: from noise 16 times the signal to noise 0.74 times the signal."""
     tracker_updates: int = 1
     """Tracker updates before each generator update."""
     tracker_warmup: int = 0
@@ -152,6 +155,15 @@ class OneDpConfig(MethodConfig):
     """Teacher's sampler for the pairs; None: ddim:10 or heun:10."""
     normalize_gradient: bool = False
     """Divide each sample's gradient by the mean distance of student and teacher (DMD, arXiv 2311.18828, eq. 8)."""
+    divergence: Literal["kl", "fisher"] = "kl"
+    """What brings the student to the teacher: the paper's reverse KL, or SiD's Fisher divergence (variant s)."""
+    fisher_alpha: float = 1.2
+    """SiD's alpha (arXiv 2404.04057, eq. 23)."""
+    adversarial_weight: float = 0.0
+    """Weight of a critic on the tracker's features in the generator's gradient (variant s; DMD2, arXiv 2405.14867,
+    section 4.3). Its real samples are the teacher's solutions, so it needs regression_pairs."""
+    critic_weight: float = 0.1
+    """Weight of the critic's own loss beside the tracker's."""
     ema: EmaConfig | None = None
     """Average of the generator that is saved; None saves the last weights, as the paper."""
     acting_noise_scale: float = 1.0
@@ -160,6 +172,12 @@ class OneDpConfig(MethodConfig):
     def __post_init__(self) -> None:
         if self.regression_steps and not self.regression_pairs:
             raise OneDPError("regression_steps need regression_pairs: how many teacher solutions to regress on.")
+        if self.annealed and (self.level_high is not None or self.final_level_high is not None):
+            raise OneDPError("annealed has its own level_high and final_level_high; leave them out.")
+        if self.variant == "d" and (self.divergence == "fisher" or self.adversarial_weight > 0):
+            raise OneDPError("The Fisher divergence and a critic need the generator score network: variant s.")
+        if self.adversarial_weight > 0 and not self.regression_pairs:
+            raise OneDPError("adversarial_weight needs regression_pairs: the critic's real samples.")
         for low, high in ((self.level_low, self.level_high), (self.level_low, self.final_level_high)):
             if low is not None and high is not None and low > high:
                 raise OneDPError(f"The levels of distribution matching end ({high:g}) below their start ({low:g}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,11 +65,18 @@ class Setting:
         return self.teacher, self.teacher_sampler
 
 
+def trainable_copy(denoiser: Denoiser) -> Denoiser:
+    """A deep copy whose weights may change."""
+    return copy.deepcopy(denoiser).requires_grad_(True).train()
+
+
 class Method(ABC):
     """A way to train. Everything it draws comes from the generator it is given."""
 
     networks: dict[str, Denoiser]
     """Networks that training changes, by name."""
+    milestones: Mapping[int, str] = {}
+    """Steps after which what has been learnt so far is saved as a policy too, under a name each."""
     optimizers: dict[str, OptimizerRole]
     """Loss name to the optimizer that owns it."""
     averaged: dict[str, EmaConfig]
@@ -83,6 +91,10 @@ class Method(ABC):
         over a resume, under ``key``.
         """
         return 0.0
+
+    def begin_step(self, step: int) -> None:
+        """Called before every step; what it changes must follow from the step and the networks alone."""
+        return
 
     @abstractmethod
     def updates(self, step: int) -> Sequence[str]:

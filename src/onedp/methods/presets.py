@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from onedp.methods.cloning_config import CloningConfig, MeanFlowConfig, MipConfig
 from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.student_config import (
+    ConsistencyConfig,
+    GaussianConfig,
+    ProgressiveConfig,
+    RegressionConfig,
+    TrajectoryConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -63,3 +71,22 @@ ONEDP_D = Preset(
 # about 8,000 steps (the batch size is not stated there).
 ONEDP_S_PAPER = Preset(OneDpConfig(variant="s"), steps=8000, batch_size=64, weights=None)
 ONEDP_D_PAPER = Preset(OneDpConfig(variant="d"), steps=8000, batch_size=64, weights=None)
+
+# One change each to the recipe above.
+ONEDP_D_ANNEALED = replace(ONEDP_D, config=replace(ONEDP_D.config, annealed=True))
+ONEDP_S_NORMALIZED = replace(ONEDP_S, config=replace(ONEDP_S.config, normalize_gradient=True))
+ONEDP_S_ADVERSARIAL = replace(ONEDP_S, config=replace(ONEDP_S.config, adversarial_weight=0.01))
+SID = replace(ONEDP_S, config=replace(ONEDP_S.config, divergence="fisher"))
+
+# Rivals from the same teacher: OneDP's budget and batch, rates for warm-started networks of a few million weights.
+REGRESSION = Preset(RegressionConfig(), steps=1200, batch_size=128)
+CONSISTENCY = Preset(ConsistencyConfig(), steps=1200, batch_size=128)
+TRAJECTORY = Preset(TrajectoryConfig(), steps=1200, batch_size=128)
+PROGRESSIVE = Preset(ProgressiveConfig(), steps=1200, batch_size=128)
+GAUSSIAN = Preset(GaussianConfig(), steps=1200, batch_size=128)
+
+# Rivals without a teacher: the teacher's own budget, batch, optimizer and average.
+FLOW_MATCHING = replace(DENOISING, config=DenoisingConfig(process="flow"))
+CLONING = replace(DENOISING, config=CloningConfig())
+MIP = replace(DENOISING, config=MipConfig())
+MEANFLOW = replace(DENOISING, config=MeanFlowConfig())

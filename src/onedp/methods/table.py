@@ -15,8 +15,9 @@ from typing import Any
 import dacite
 
 from onedp.errors import OneDPError, unknown_choice
+from onedp.methods import presets
 from onedp.methods.config import MethodConfig
-from onedp.methods.presets import DENOISING, ONEDP_D, ONEDP_D_PAPER, ONEDP_S, ONEDP_S_PAPER, Preset
+from onedp.methods.presets import Preset
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,31 @@ class MethodEntry:
 
 
 _ONEDP = "onedp.methods.onedp:build"
+_DENOISING = "onedp.methods.denoising:build"
 
 METHODS: dict[str, MethodEntry] = {
     # without a teacher
-    "denoising": MethodEntry("diffusion policy, the teacher", "onedp.methods.denoising:build", DENOISING, False),
+    "denoising": MethodEntry("diffusion policy, the teacher", _DENOISING, presets.DENOISING, False),
+    "flow-matching": MethodEntry("flow policy, ten Euler steps", _DENOISING, presets.FLOW_MATCHING, False),
+    "cloning": MethodEntry("mean squared error, one pass", "onedp.methods.cloning:build", presets.CLONING, False),
+    "mip": MethodEntry("regression in two steps, two passes", "onedp.methods.mip:build", presets.MIP, False),
+    "meanflow": MethodEntry("average velocities, one pass", "onedp.methods.meanflow:build", presets.MEANFLOW, False),
     # from a teacher
-    "onedp-s": MethodEntry("stochastic one-step student", _ONEDP, ONEDP_S, presets={"paper": ONEDP_S_PAPER}),
-    "onedp-d": MethodEntry("deterministic one-step student", _ONEDP, ONEDP_D, presets={"paper": ONEDP_D_PAPER}),
+    "onedp-s": MethodEntry(
+        "stochastic, keeps the teacher's modes", _ONEDP, presets.ONEDP_S, presets={"paper": presets.ONEDP_S_PAPER}
+    ),
+    "onedp-d": MethodEntry(
+        "deterministic, half the cost a step", _ONEDP, presets.ONEDP_D, presets={"paper": presets.ONEDP_D_PAPER}
+    ),
+    "onedp-d-annealed": MethodEntry("onedp-d with a falling upper noise level", _ONEDP, presets.ONEDP_D_ANNEALED),
+    "onedp-s-normalized": MethodEntry("onedp-s with DMD's normalised gradient", _ONEDP, presets.ONEDP_S_NORMALIZED),
+    "onedp-s-adversarial": MethodEntry("onedp-s with a critic", _ONEDP, presets.ONEDP_S_ADVERSARIAL),
+    "sid": MethodEntry("onedp-s with the Fisher divergence", _ONEDP, presets.SID),
+    "regression": MethodEntry("on the teacher's ODE solutions", "onedp.methods.regression:build", presets.REGRESSION),
+    "consistency": MethodEntry("consistency distillation", "onedp.methods.consistency:build", presets.CONSISTENCY),
+    "consistency-policy": MethodEntry("CTM and DSM", "onedp.methods.trajectory:build", presets.TRAJECTORY),
+    "progressive": MethodEntry("halvings from 64 steps to 1", "onedp.methods.progressive:build", presets.PROGRESSIVE),
+    "gaussian": MethodEntry("Gaussian policy, OneDP's loss", "onedp.methods.gaussian:build", presets.GAUSSIAN),
 }
 """Name to method."""
 
@@ -72,10 +91,10 @@ def recipe(name: str, preset: str = "small") -> Preset:
     """The recipe ``preset`` of the method ``name``; raises ``OneDPError`` when either does not exist."""
     if name not in METHODS:
         raise OneDPError(unknown_choice("method", name, METHODS))
-    presets = {"small": METHODS[name].preset, **METHODS[name].presets}
-    if preset not in presets:
-        raise OneDPError(unknown_choice(f"preset of {name}", preset, presets))
-    return presets[preset]
+    recipes = {"small": METHODS[name].preset, **METHODS[name].presets}
+    if preset not in recipes:
+        raise OneDPError(unknown_choice(f"preset of {name}", preset, recipes))
+    return recipes[preset]
 
 
 def build_method(config: MethodConfig, setting: Any) -> Any:

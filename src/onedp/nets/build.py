@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from torch import nn
@@ -20,6 +20,7 @@ from onedp.nets.config import (
     StateEncoderConfig,
     UnetConfig,
 )
+from onedp.nets.gaussian import GaussianHead
 from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
 from onedp.nets.state_encoder import StateEncoder
@@ -29,6 +30,10 @@ from onedp.types import PolicySpec
 
 def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn.Module:
     """Untrained backbone; raises ``OneDPError`` when the horizon does not fit the U-Net's depth."""
+    if config.gaussian:
+        limits = {"action_low": 2 * spec.action_low, "action_high": 2 * spec.action_high}
+        wide = replace(spec, action=replace(spec.action, shape=(2 * spec.action_dim,)), **limits)
+        return GaussianHead(build_backbone(replace(config, gaussian=False), wide, cond_dim))
     if isinstance(config, UnetConfig):
         factor = 2 ** (len(config.channels) - 1)
         if spec.horizon % factor:

@@ -22,6 +22,8 @@ class UnetConfig:
     """The condition scales and shifts each block's channels; False: it only shifts them."""
     final_groups: int | None = None
     """Groups of the last block; None: as ``n_groups`` (LeRobot and Diffusion Policy always have 8 there)."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "unet"
 
@@ -38,6 +40,8 @@ class MlpConfig:
     """Hidden width inside a block, in units of ``width``."""
     step_embed_dim: int = 128
     """Size of the embedding of the noise level."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "mlp"
 

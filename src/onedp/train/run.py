@@ -18,6 +18,7 @@ import torch
 from onedp.artifact import read_manifest
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import NoiseSchedule, schedule_from_json
 from onedp.errors import OneDPError, TrainingError
 from onedp.files import recover_folder, write_json
@@ -37,6 +38,7 @@ from onedp.tasks.demonstrations import (
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
+from onedp.train.state import TrainState
 from onedp.train.windows import joined, window_tensors
 
 MOVED_ENOUGH = 1e-3
@@ -83,7 +85,7 @@ def distill_student(
     """Distil a student and save it at ``out/policy``; None when stopped early. Only observations are used."""
     accelerator = make_accelerator(run.loop, out)
     teacher = load_policy(run.teacher, device=str(accelerator.device))
-    if teacher.nfe == 1:
+    if teacher.nfe == 1 or isinstance(teacher.sampler, Consistency):
         raise TrainingError(f"{run.teacher} is a one-step student itself; distil from its teacher.")
     if teacher.task:
         episodes = load_observations(run.data, get_task(teacher.task))
@@ -136,7 +138,19 @@ def _run(
     if accelerator.is_main_process and not resume:
         record = {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity}
         write_json(out / "run.json", {**record, "command": command_line()})
-    state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after)
+
+    def save_stage(name: str, state: TrainState) -> None:
+        """What has been learnt so far, as a policy beside the final one."""
+        if accelerator.is_main_process:
+            provenance = {**policy.provenance, "run": identity, "stage": name, "training_seconds": state.seconds}
+            stage = dataclasses.replace(policy, name=name, denoiser=result_network(method, state))
+            sampler = method.sampler()
+            save_policy(
+                out / "stages" / name,
+                dataclasses.replace(stage, sampler=sampler, provenance={**provenance, **environment()}),
+            )
+
+    state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after, save_stage)
     if state.step < loop.steps:
         return None
     diagnostics = last_diagnostics(out / "metrics.jsonl")
