@@ -51,18 +51,23 @@ class CellStore:
         """The file of a cell."""
         return self.folder / "cells" / f"{cell.stem}.json"
 
+    def stem(self, cell: Cell) -> str:
+        """Under which its file was written: an equal cell may have had another name."""
+        matches = sorted((self.folder / "cells").glob(f"*-{cell.digest}.json"))
+        return matches[0].stem if matches else cell.stem
+
     def find(self, cell: Cell) -> dict[str, Any] | None:
         """The result of a finished cell; None when it is not there. Raises ``OneDPError`` on a damaged file."""
-        matches = sorted((self.folder / "cells").glob(f"*-{cell.digest}.json"))
-        if not matches:
+        path = self.folder / "cells" / f"{self.stem(cell)}.json"
+        if not path.exists():
             return None
         try:
-            saved = json.loads(matches[0].read_text())
+            saved = json.loads(path.read_text())
             if saved["format"] == CELL_FORMAT and saved["identity"] == json.loads(json.dumps(cell.identity)):
                 return dict(saved["result"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OneDPError(f"{matches[0]} cannot be read ({error!r}). Remove it, and it is made again.") from error
-        raise OneDPError(f"{matches[0]} is the result of something else than its name says. Remove it.")
+            raise OneDPError(f"{path} cannot be read ({error!r}). Remove it, and it is made again.") from error
+        raise OneDPError(f"{path} is the result of something else than its name says. Remove it.")
 
     def done(self, cell: Cell, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result of a cell, made only if it is not there yet."""

@@ -28,6 +28,7 @@ def test_a_finished_cell_is_not_made_again_and_another_option_is(tmp_path):
     assert len(calls) == 1
     assert store.done(Cell("renamed", {"seed": 0, "steps": 3}), make) == {"valid": 0.5}
     assert len(calls) == 1  # a name is for people
+    assert store.stem(Cell("renamed", {"seed": 0, "steps": 3})) == cell.stem  # where things kept beside it are
     store.done(Cell("onedp-s@0.1", {"steps": 3, "seed": 1}), make)
     assert len(calls) == 2
 

@@ -110,7 +110,7 @@ class PushTLab(Lab):
             "mirror": isinstance(run, TeacherRun) and run.mirror,
         }
         cell = Cell(f"{contestant.text}-{seed}", identity)
-        folder = self.out / "runs" / cell.stem
+        folder = self.out / "runs" / self.store.stem(cell)
 
         def make() -> dict[str, Any]:
             started, continued = time.process_time(), (folder / "run.json").exists()

@@ -20,7 +20,7 @@ from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, TeacherRun
 from onedp.train.run import train_teacher
 
-LOOP = LoopConfig(steps=200, batch_size=64, checkpoint_every=200, diagnose_every=200, cpu=True)
+LOOP = LoopConfig(steps=60, batch_size=64, checkpoint_every=60, diagnose_every=60, cpu=True)
 
 
 @pytest.fixture(scope="module")

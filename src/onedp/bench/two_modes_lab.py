@@ -208,7 +208,7 @@ class TwoModesLab(Lab):
         self, name: str, config: MethodConfig, loop: LoopConfig, process: str | None, step_cost: float
     ) -> Trained:
         cell = Cell(name, self._identity(config, loop, process))
-        folder = self.out / "policies" / cell.stem
+        folder = self.out / "policies" / self.store.stem(cell)
 
         def make() -> dict[str, Any]:
             method = self._method(config, loop.steps, loop.seed, process)
