@@ -82,6 +82,15 @@ def changed(base: Recipe, **changes: Any) -> Recipe:
 
 
 BASE = Recipe()
+MORE_MATCHING = changed(
+    BASE,
+    regression_share=0.55,
+    pairs_per_step=8.0,
+    regression_sampler="heun:5",
+    rates={"generator": 5.0, "tracker": 5.0, "regression": 2.0},
+    ema=EmaConfig(max_decay=0.98),
+)
+"""Cheaper and fewer pairs, a shorter regression, and the time saved for matching at higher rates."""
 LEVERS: dict[str, Recipe] = {
     "base": BASE,
     "acting with noise x 0.75 (preset small)": changed(BASE, acting_noise=0.75),
@@ -109,6 +118,13 @@ LEVERS: dict[str, Recipe] = {
     "initial level 1": changed(BASE, initial_level=1.0),
     "initial level 10": changed(BASE, initial_level=10.0),
     "batch 64": changed(BASE, batch_size=64),
+    "more matching": MORE_MATCHING,
+    "more matching, generator rate x 15": changed(MORE_MATCHING, rates={"generator": 15.0, "tracker": 5.0}),
+    "more matching, batch 64": changed(MORE_MATCHING, batch_size=64),
+    "half as many pairs, regression rate x 3": changed(BASE, pairs_per_step=7.7, rates={"regression": 3.0}),
+    "half as many pairs by heun:18, regression rate x 3": changed(
+        BASE, pairs_per_step=7.7, regression_sampler="heun:18", rates={"regression": 3.0}
+    ),
     "DDPM teacher": changed(BASE, process="ddpm"),
 }
 
