@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.schedule import CosineDdpm, Edm
+from onedp.diffusion.schedule import CosineDdpm, Edm, NoiseSchedule
 from onedp.errors import OneDPError, unknown_choice
 
 
@@ -283,10 +283,14 @@ class OneStep:
             return f"one-step:{self.level:g}:{self.noise_scale:g}"
         return "one-step" if self.level in DEFAULT_LEVELS.values() else f"one-step:{self.level:g}"
 
+    def times(self, schedule: NoiseSchedule, like: Tensor) -> Tensor:
+        """The level once for each row of ``like``, as the process counts it."""
+        dtype = torch.int64 if isinstance(schedule, CosineDdpm) else torch.float32
+        return torch.full((len(like),), self.level, dtype=dtype, device=like.device)
+
     def generate(self, denoiser: Denoiser, cond: Tensor, z: Float[Tensor, "b tp da"]) -> Tensor:
         """``G(z, O)``, not clipped; differentiable."""
-        dtype = torch.int64 if isinstance(denoiser.schedule, CosineDdpm) else torch.float32
-        t = torch.full((len(z),), self.level, dtype=dtype, device=z.device)
+        t = self.times(denoiser.schedule, z)
         scale = self.input_scale * denoiser.schedule.prior_scale(t)[:, None, None]
         return denoiser.x0(scale * z, t, cond)
 

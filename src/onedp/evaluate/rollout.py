@@ -1,8 +1,11 @@
 """Running episodes. The numbers do not depend on how many workers run them.
 
 Episodes are cut into fixed groups of consecutive seeds. A group runs in lock-step through one policy with one thread
-and a fixed batch size (finished episodes keep their row), so a row always meets the same arithmetic; a worker takes
-whole groups. An episode's start comes from its own seed and its noise from (seed, chunk number).
+and a fixed batch size (every episode keeps its row), so a row always meets the same arithmetic; a worker takes whole
+groups. An episode's start comes from its own seed, its noise and sampled latencies from (seed, chunk number).
+
+Time is virtual: a simulation waits for the policy, and the latency that the policy is charged decides how many control
+ticks go by, under the executor that a robot would run, until a chunk may be used. The default charges nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +16,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
+from onedp.errors import OneDPError
 from onedp.evaluate.results import EpisodeResult
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import ChunkExecutor, Counters, Seams
+from onedp.runtime.latency import charged_ticks
+from onedp.runtime.requests import ChunkRequest, ChunkRequests, infer_chunks, stacked
+from onedp.runtime.resampled import at_control_rate
 from onedp.tasks import Environment, StepResult, Task
-from onedp.types import Policy, episode_noise
+from onedp.types import Policy
 
 GROUP_SIZE = 25
 """Episodes in lock-step; part of what makes numbers repeat, so not an option."""
+FROZEN = Execution()
+"""The world waits while the policy thinks."""
 
 
 class Episode:
@@ -41,6 +52,11 @@ class Episode:
         window = [self._observations[0]] * missing + self._observations[-self._n_obs_steps :]
         return {name: np.stack([obs[name] for obs in window]) for name in window[0]}
 
+    @property
+    def newest(self) -> dict[str, ndarray]:
+        """The newest observation, ``{name: (*shape)}``."""
+        return self._observations[-1]
+
     def step(self, action: ndarray) -> None:
         """Execute one action unless the episode is over."""
         if self.done:
@@ -57,32 +73,104 @@ class Episode:
         return EpisodeResult(seed=self.seed, score=self.score, success=self.success, steps=self.steps)
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """One finished episode and what its timing cost."""
+
+    result: EpisodeResult
+    counters: Counters
+    seams: Seams
+
+
 def run_group(
     policy: Policy,
     task: Task,
     envs: Sequence[Environment],
     seeds: Sequence[int],
     first_row: int = 0,
-) -> list[EpisodeResult]:
+    execution: Execution = FROZEN,
+) -> list[Rollout]:
     """Run the episodes of ``seeds`` in lock-step, one environment each, in the rows of the batch from ``first_row`` on.
 
-    The other rows repeat the first episode's inputs, so the batch size never changes.
+    The other rows repeat another episode's inputs, so the batch size never changes. The charged latency only decides
+    from which tick on a chunk may be used.
     """
-    spec = policy.spec
-    episodes = [Episode(task, env, seed, spec.n_obs_steps) for env, seed in zip(envs, seeds, strict=False)]
-    rows = np.zeros(GROUP_SIZE, dtype=np.int64)  # which episode fills each row
-    rows[first_row : first_row + len(episodes)] = np.arange(len(episodes))
-    chunk = 0
-    while not all(episode.done for episode in episodes):
-        obs = [episode.observation() for episode in episodes]
-        noise = np.stack([episode_noise(episode.seed, chunk, policy.noise_shape) for episode in episodes])
-        batch = {name: np.stack([o[name] for o in obs])[rows] for name in obs[0]}
-        actions = policy.infer(batch, noise[rows])[first_row:]  # (B, Tp - To + 1, Da)
-        for tick in range(spec.n_action_steps):
-            for episode, chunk_of_episode in zip(episodes, actions[: len(episodes)], strict=True):
-                episode.step(chunk_of_episode[tick])
-        chunk += 1
-    return [episode.result() for episode in episodes]
+    ticks_per_step = round(task.control_hz / policy.spec.rate_hz)
+    policy = at_control_rate(policy, task.control_hz)
+    runs = []
+    for env, seed in zip(envs, seeds, strict=False):
+        executor = execution.make_executor(policy.spec, ticks_per_step)
+        requests = ChunkRequests(policy, executor, seed, execution.noise)
+        runs.append(_Run(Episode(task, env, seed, policy.spec.n_obs_steps), executor, requests, task, execution))
+    tick = 0
+    while active := [run for run in runs if not run.episode.done]:
+        _think(policy, runs, active, tick, first_row)
+        for run in active:
+            run.ask(tick)
+        _think(policy, runs, active, tick, first_row)  # a latency of 0 is usable at once
+        for run in active:
+            run.act(tick)
+        tick += 1
+    return [Rollout(run.episode.result(), run.executor.counters, run.executor.seams) for run in runs]
+
+
+class _Run:
+    """One episode, its executor and the chunk that its policy is thinking about."""
+
+    def __init__(
+        self, episode: Episode, executor: ChunkExecutor, requests: ChunkRequests, task: Task, execution: Execution
+    ):
+        self.episode = episode
+        self.executor = executor
+        self.request: ChunkRequest | None = None
+        self.obs: dict[str, ndarray] = {}
+        self.chunk: ndarray | None = None
+        self.observed = self.usable = 0
+        self._requests = requests
+        self._task = task
+        self._latency = execution.latency
+
+    def ask(self, tick: int) -> None:
+        """Let the policy think about the newest observation, if a chunk is wanted and it is not thinking already."""
+        if self.request is None and self.executor.wants_chunk(tick):
+            self.obs = self.episode.observation()
+            self.request = self._requests.make(tick)
+            latency_s = self._latency.seconds(self.episode.seed, self.request.chunk)
+            self.observed, self.usable = tick, tick + charged_ticks(latency_s, self._task.control_hz)
+
+    def deliver(self, tick: int) -> None:
+        """Hand the chunk over when its time has come."""
+        if self.chunk is not None and tick == self.usable:
+            self.executor.deliver(self.chunk, self.observed, tick)
+            self.request = self.chunk = None
+
+    def act(self, tick: int) -> None:
+        """Execute the action of ``tick``; before the first chunk the robot rests."""
+        action = self.executor.action(tick)
+        if action is None:
+            if self._task.rest_action is None:
+                raise OneDPError(
+                    f"The task {self._task.name} does not say how its robot rests, so no latency can be charged before "
+                    "the first chunk. Give it a rest_action."
+                )
+            action = self._task.rest_action(self.episode.newest)
+        self.episode.step(action)
+
+
+def _think(policy: Policy, runs: Sequence[_Run], active: Sequence[_Run], tick: int, first_row: int) -> None:
+    """Compute what is due, together with everything else that was asked meanwhile, and deliver it."""
+    asked = [i for i, run in enumerate(runs) if run.request is not None and run.chunk is None and not run.episode.done]
+    if any(runs[i].usable == tick for i in asked):
+        filled = {first_row + i: i for i in asked}
+        rows = [runs[filled.get(row, asked[0])] for row in range(GROUP_SIZE)]
+        requests = [run.request for run in rows if run.request is not None]
+        obs = {name: np.stack([run.obs[name] for run in rows]) for name in rows[0].obs}
+        noise = np.stack([request.noise for request in requests])
+        chunks = infer_chunks(policy, obs, noise, stacked(requests))  # (B, Tc, Da)
+        for row, i in filled.items():
+            runs[i].chunk = chunks[row]
+    for run in active:
+        run.deliver(tick)
 
 
 def groups_of(first_seed: int, episodes: int) -> list[list[int]]:
@@ -102,11 +190,14 @@ class RolloutRecording:
     success: bool
 
 
-def record_episode(policy: Policy, task: Task, seed: int, first_seed: int, size: int = 256) -> RolloutRecording:
+def record_episode(
+    policy: Policy, task: Task, seed: int, first_seed: int, size: int = 256, execution: Execution = FROZEN
+) -> RolloutRecording:
     """Run the episode ``seed`` of an evaluation that began at ``first_seed``, again and exactly, with pictures."""
     camera = _Camera(task.make_env(), size)
-    result = run_group(policy, task, [camera], [seed], first_row=(seed - first_seed) % GROUP_SIZE)
-    return RolloutRecording(camera.frames, camera.scores, result[0].success)
+    row = (seed - first_seed) % GROUP_SIZE
+    (rollout,) = run_group(policy, task, [camera], [seed], row, execution)
+    return RolloutRecording(camera.frames, camera.scores, rollout.result.success)
 
 
 class _Camera:

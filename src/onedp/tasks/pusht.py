@@ -75,6 +75,11 @@ def _with_action(arrays: Mapping[str, ndarray], fields: dict[str, ndarray]) -> d
     return {name: values.astype(np.float32) for name, values in fields.items()}
 
 
+def stay(obs: Mapping[str, ndarray]) -> ndarray:
+    """The action that leaves the disc where it is."""
+    return obs["agent_pos"]
+
+
 class PushTEnvironment:
     """gym-pusht behind our environment protocol; ``features`` turns its five-number state into observation fields."""
 
@@ -158,6 +163,7 @@ PUSHT_KEYPOINTS = Task(
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
     mirror=mirrored,
+    rest_action=stay,
 )
 
 PUSHT_STATE = Task(
@@ -172,4 +178,5 @@ PUSHT_STATE = Task(
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
     mirror=mirrored,
+    rest_action=stay,
 )
