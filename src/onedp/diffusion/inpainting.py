@@ -28,6 +28,7 @@ class InpaintingDenoiser(Denoiser):
         super().__init__(
             denoiser.encoder, denoiser.backbone, denoiser.schedule, denoiser.parameterization, denoiser.chunk_shape
         )
+        self.denoiser = denoiser
         self.target = target
         self.weights = weights[:, :, None]
 
@@ -35,7 +36,7 @@ class InpaintingDenoiser(Denoiser):
         """The guided estimate; no gradient leaves it."""
         with torch.enable_grad():
             x = x_t.detach().requires_grad_(True)
-            x0 = super().x0(x, t, cond)
+            x0 = self.denoiser.x0(x, t, cond)
             error = self.weights * (self.target - x0.detach())
             (pull,) = torch.autograd.grad(x0, x, grad_outputs=error)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -152,18 +152,6 @@ class HistogramLatency:
             raise OneDPError(f"The latencies {path} cannot be read ({error.strerror}); {expected}.") from error
         except (UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
             raise OneDPError(f"{path} holds no latencies ({type(error).__name__}: {error}); {expected}.") from error
-
-
-def latency_from_json(data: Mapping[str, Any]) -> FixedLatency | HistogramLatency:
-    """Inverts ``to_json``; raises ``OneDPError``."""
-    try:
-        if data["kind"] == "fixed":
-            return FixedLatency(float(data["value_s"]), str(data["name"]))
-        if data["kind"] == "histogram":
-            return HistogramLatency(tuple(data["edges_s"]), tuple(data["counts"]), str(data["name"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise OneDPError(f"The latency model {data!s:.200} is not readable: {error}.") from error
-    raise OneDPError(f"The latency model {data!s:.200} is of no known kind. Valid: fixed, histogram.")
 
 
 def paper_latency(nfe: int) -> FixedLatency:
