@@ -129,6 +129,7 @@ TORCH_FREE = (
     "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "runtime.execution", "runtime.resampled", "evaluate.timing", "tasks.pusht_moving",
 )  # fmt: skip
 
 
