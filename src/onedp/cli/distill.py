@@ -24,6 +24,9 @@ class Distill:
     """Folder of the teacher, or the name of a shipped one (pusht-keypoints-ddpm, pusht-keypoints-edm)."""
     method: Literal["onedp-s", "onedp-d"] = "onedp-s"
     """onedp-s: stochastic, keeps the teacher's modes; onedp-d: deterministic, half the cost a step."""
+    parameterization: Literal["teacher", "x0"] = "teacher"
+    """What the student's network predicts: what its teacher's does, or x0, the clean actions (for export --to lerobot;
+    needs the preset small of onedp-s, whose regression teaches it that)."""
     data: Path | None = None
     """Observations to distil on (zarr or npz; actions are ignored); default: the ones the package ships."""
     out: Path | None = None
@@ -60,6 +63,7 @@ class Distill:
         share = steps / recipe.steps
         config = replace(
             config,
+            parameterization=self.parameterization,
             generator=_with_lr(config.generator, self.lr),
             tracker=_with_lr(config.tracker, self.tracker_lr),
             regression_steps=math.floor(config.regression_steps * share),  # a step is left for matching, however few

@@ -36,6 +36,8 @@ class OneDp(Method):
         self.teacher_sampler = teacher_sampler
         self.steps = steps
         self.networks = {"generator": trainable_copy(teacher)}
+        if config.parameterization != "teacher":
+            _predict_otherwise(self.networks["generator"], config.parameterization, bool(config.regression_steps))
         low, level, high = _default_levels(teacher.schedule)
         self.levels = (
             low if config.level_low is None else config.level_low,
@@ -201,6 +203,19 @@ def onedp_gradient(
 def trainable_copy(denoiser: Denoiser) -> Denoiser:
     """A deep copy whose weights may change."""
     return copy.deepcopy(denoiser).requires_grad_(True).train()
+
+
+def _predict_otherwise(generator: Denoiser, parameterization: str, regression: bool) -> None:
+    """Read the output of the ``generator``, in place, as another prediction than the one it was trained for.
+
+    Only regression can teach it that: matching moves a student that already acts. Raises ``OneDPError`` without one.
+    """
+    if generator.parameterization != parameterization and not regression:
+        raise OneDPError(
+            f"The teacher predicts {generator.parameterization}; a student that predicts {parameterization} has to "
+            "learn that in a regression phase, which this recipe lacks. Use --method onedp-s --preset small."
+        )
+    generator.parameterization = parameterization
 
 
 def _default_levels(schedule: NoiseSchedule) -> tuple[float | None, float, float | None]:
