@@ -43,8 +43,9 @@ class ExportManifest:
     parameters: int
     flops: int
     """Floating-point operations of one chunk at batch 1, a multiply-add counted as two."""
-    input_ranges: Mapping[str, tuple[list[Any], list[Any]]]
-    """Field to its lowest and highest values in the training data: example inputs are drawn between them."""
+    input_ranges: Mapping[str, tuple[Any, Any]]
+    """Field to its lowest and highest values in the training data, one for all pixels of a picture: example inputs are
+    drawn between them."""
     action_width: tuple[float, ...]
     """Half the range of each action dimension in the training data: differences of chunks are measured in it."""
     tolerance: float
@@ -61,7 +62,7 @@ class ExportManifest:
         for field in self.spec.observations:
             low, high = (np.asarray(end, dtype=np.float32) for end in self.input_ranges[field.name])
             unit = rng.random((batch, self.spec.n_obs_steps, *field.shape), dtype=np.float32)
-            obs[field.name] = low + (high - low) * unit
+            obs[field.name] = (low + (high - low) * unit).astype(field.dtype)
         noise = np.stack([episode_noise(seed, row, self.noise_shape) for row in range(batch)])
         return obs, noise
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.backends.manifest import ExportManifest
-from onedp.backends.policy import ExportedPolicy
 from onedp.errors import OneDPError
 from onedp.types import Policy, episode_noise
 
@@ -42,21 +41,26 @@ class ParityRow:
 
 
 def check_parity(
-    exported: Sequence[ExportedPolicy], reference: Policy, recorded: Mapping[str, ndarray] | None
+    exported: Mapping[str, Policy],
+    manifest: ExportManifest,
+    reference: Policy,
+    recorded: Mapping[str, ndarray] | None,
 ) -> list[ParityRow]:
-    """Compare each runtime with ``reference`` on random and ``recorded`` observations ``{name: (N, To, *shape)}``."""
+    """Compare what was exported, by runtime, with ``reference`` on random and ``recorded`` observations.
+
+    ``recorded``: ``{name: (N, To, *shape)}``.
+    """
     rows = []
-    manifest = exported[0].manifest
     kinds = ["random", "wide"] + (["recorded"] if recorded is not None else [])
     for kind in kinds:
         for batch in BATCHES:
             cases = [_inputs(manifest, kind, batch, case, recorded) for case in range(CASES)]
             answers = [reference.infer(*case) for case in cases]
-            for policy in exported:
+            for runtime, policy in exported.items():
                 worst = max(
                     manifest.distance(policy.infer(*case), answer) for case, answer in zip(cases, answers, strict=True)
                 )
-                rows.append(ParityRow(policy.runtime, kind, batch, CASES, worst))
+                rows.append(ParityRow(runtime, kind, batch, CASES, worst))
     return rows
 
 
@@ -65,12 +69,13 @@ def _inputs(
 ) -> tuple[dict[str, ndarray], ndarray]:
     seed = 1 + case
     obs, noise = manifest.example_inputs(batch, seed)
-    if kind == "wide":
-        obs = {name: (2 * values - values.mean()).astype(np.float32) for name, values in obs.items()}
+    if kind == "wide":  # pictures have no values far outside
+        wide = {name: 2 * values - values.mean() for name, values in obs.items() if values.dtype == np.float32}
+        obs |= {name: values.astype(np.float32) for name, values in wide.items()}
     if kind == "recorded" and recorded is not None:
         available = len(next(iter(recorded.values())))
         rows = np.random.default_rng([seed, batch]).integers(0, available, batch)
-        obs = {name: np.ascontiguousarray(values[rows], dtype=np.float32) for name, values in recorded.items()}
+        obs = {name: np.ascontiguousarray(values[rows], dtype=obs[name].dtype) for name, values in recorded.items()}
         noise = np.stack([episode_noise(seed, 1000 + row, manifest.noise_shape) for row in range(batch)])
     return obs, noise
 
