@@ -129,6 +129,7 @@ TORCH_FREE = (
     "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "hub", "hub_card", "cli.push", "cli.pull",
 )  # fmt: skip
 
 
@@ -153,6 +154,8 @@ def test_core_imports_are_torch_free() -> None:
         ["demo"],
         ["export"],
         ["latency"],
+        ["push"],
+        ["pull"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:

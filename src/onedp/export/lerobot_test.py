@@ -219,7 +219,7 @@ def test_a_schedule_of_one_step_has_the_skip_that_is_asked_for():
     ("options", "message"),
     [
         ({"sampler": Ddim(5)}, "is sampled with ddim:5; an export to LeRobot holds a one-step student. Distil one: "),
-        ({"parameterization": "eps"}, "0.365 times the input noise plus what the network says"),
+        ({"parameterization": "eps"}, "0.371 times the input noise plus what the network says"),
         (
             {"parameterization": "edm", "schedule": Edm(), "sampler": OneStep(2.5, noise_scale=0.5)},
             "onedp distill TEACHER --method onedp-s --parameterization x0 --out DIR",
@@ -227,7 +227,7 @@ def test_a_schedule_of_one_step_has_the_skip_that_is_asked_for():
         ({"parameterization": "eps", "sampler": OneStep(97.0)}, "1 to 10 times it (networks that predict noise)"),
         ({"network": MlpConfig(width=8, blocks=1, step_embed_dim=8)}, "has the network 'mlp'; LeRobot's diffusion"),
         ({"network": replace(UNET, n_groups=4)}, "normalises in 4 groups; LeRobot's always has 8"),
-        ({"network": replace(UNET, channels=(16, 16, 24))}, "a multiple of 2 to the number of levels (8); that of p"),
+        ({"network": replace(UNET, channels=(16, 16, 24))}, "a multiple of 2 to the number of levels (8); that of "),
         ({"fields": VECTORS[:1]}, "observes observation.state, and beside it observation.environment_state or pic"),
     ],
 )

@@ -96,16 +96,19 @@ def measured_section(
         lines.append("- Scores: none were given at export (`onedp export --results RESULT.json`).")
         lines.append(f"- Latency: measure it on the machine that counts, {timing}.")
     else:
-        lines.append(
-            f"- In PyTorch on {results.episodes:,} starts from seed {results.first_seed}: score "
-            f"{results.score_mean:.3f} {_interval(results.score_ci95)}, success {results.success_rate:.3f} "
-            f"{_interval(results.success_ci95)} (95 % intervals)."
-        )
-        lines.append(
-            f"- Latency in PyTorch, one thread of {results.hardware['cpu']}: p50 {results.latency_ms_p50:.2f} ms, "
-            f"p95 {results.latency_ms_p95:.2f} ms. Of this export: {timing}."
-        )
+        lines += [*score_lines(results), f"- Latency of this export: {timing}."]
     return "\n".join(lines)
+
+
+def score_lines(results: EvaluationResult) -> list[str]:
+    """Score, success and latency in PyTorch, with what they were measured on."""
+    return [
+        f"- In PyTorch on {results.episodes:,} starts from seed {results.first_seed}: score "
+        f"{results.score_mean:.3f} {_interval(results.score_ci95)}, success {results.success_rate:.3f} "
+        f"{_interval(results.success_ci95)} (95 % intervals).",
+        f"- Latency in PyTorch, one thread of {results.hardware['cpu']}: p50 {results.latency_ms_p50:.2f} ms, "
+        f"p95 {results.latency_ms_p95:.2f} ms.",
+    ]
 
 
 def _interval(ends: Any) -> str:

@@ -1,0 +1,64 @@
+"""Runs in the environment of build_env.sh, where there is no onedp: what LeRobot's own policy answers.
+
+    python act.py FOLDER inputs.npz answers.npz
+
+``inputs.npz`` holds observations (N, To, ...) by LeRobot's names and noise (N, Tp, Da). The answers: ``chunks``, the
+actions for each window of observations, and ``episode``, what ``select_action`` gives one by one at an episode's first
+observation, as ``lerobot-eval`` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+from lerobot.policies.factory import make_pre_post_processors
+from lerobot.policies.utils import populate_queues
+
+TIMED = 30
+
+
+def main(folder: str, inputs_file: str, answers_file: str) -> None:
+    torch.set_num_threads(1)
+    inputs = {name: torch.from_numpy(values) for name, values in np.load(inputs_file).items()}
+    noise = inputs.pop("noise")
+    policy = DiffusionPolicy.from_pretrained(folder, strict=True).eval()  # every weight has its place
+    pre, post = make_pre_post_processors(policy.config, pretrained_path=folder)
+
+    def step(i: int) -> dict[str, torch.Tensor]:
+        return pre({name: values[:, i] for name, values in inputs.items()})
+
+    policy.reset()
+    for i in range(policy.config.n_obs_steps):
+        batch = {name: values for name, values in step(i).items() if name in policy._queues}
+        policy._queues = populate_queues(policy._queues, batch)
+    chunks = post(policy.predict_action_chunk(batch, noise=noise))
+    policy.reset()
+    first = {name: values for name, values in step(0).items() if name.startswith("observation.")}
+    episode = [post(policy.select_action(dict(first), noise=noise)) for _ in range(policy.config.n_action_steps)]
+    np.savez(answers_file, chunks=chunks.numpy(), episode=torch.stack(episode, dim=1).numpy())
+
+    one = {name: values[:1] for name, values in first.items()}
+    times = []
+    for _ in range(TIMED):
+        policy.reset()
+        start = time.perf_counter()
+        policy.select_action(dict(one))
+        times.append(1000 * (time.perf_counter() - start))
+    packages = ("lerobot", "torch", "torchvision", "diffusers", "gym-pusht", "numpy")
+    facts = {
+        "versions": {name: version(name) for name in packages},
+        "select_action_ms_median": float(np.median(times[5:])),
+        "scheduler": type(policy.diffusion.noise_scheduler).__name__,
+        "num_inference_steps": policy.diffusion.num_inference_steps,
+    }
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,104 @@
+"""Does the real LeRobot run an exported student, and as we do? Run with onedp's environment:
+
+    python benchmarks/lerobot_interop/interop.py POLICY --env ENV --work DIR --json results/lerobot-interop.json
+
+ENV was made by build_env.sh. Exports POLICY (Push-T with keypoints, one step), compares LeRobot's actions with ours on
+recorded observations and the same noise, then runs ``lerobot-eval`` on gym-pusht. The starts are ours (seeds from
+100000); LeRobot draws noise of its own there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onedp.evaluate.statistics import bca_interval, wilson_interval
+from onedp.export.lerobot import export_lerobot
+from onedp.export.reference import recorded_observations
+from onedp.files import write_json
+from onedp.machine import command_line, cpu_name
+from onedp.policy import load_policy
+from onedp.types import episode_noise
+
+HERE = Path(__file__).parent
+WINDOWS = 64
+FIRST_SEED = 100_000
+
+
+def compared_actions(policy_name: str, folder: Path, env: Path, work: Path) -> dict[str, Any]:
+    """Largest differences [px] between LeRobot's actions and ours, and facts about its environment."""
+    policy, recorded = load_policy(policy_name), recorded_observations(policy_name, None)
+    assert recorded is not None  # Push-T's are shipped
+    obs = {name: values[:WINDOWS].astype(np.float32) for name, values in recorded.windows.items()}
+    noise = np.stack([episode_noise(0, row, policy.noise_shape) for row in range(WINDOWS)])
+    theirs = {"observation.state": obs["agent_pos"], "observation.environment_state": obs["keypoints"]}
+    np.savez(work / "inputs.npz", noise=noise[:, 0], **theirs)
+    command = [env / "bin/python", HERE / "act.py", folder, work / "inputs.npz", work / "answers.npz"]
+    facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    answers, steps = np.load(work / "answers.npz"), policy.spec.n_action_steps
+    at_start = {name: np.repeat(values[:, :1], policy.spec.n_obs_steps, axis=1) for name, values in obs.items()}
+    chunks, episode = policy.infer(obs, noise)[:, :steps], policy.infer(at_start, noise)[:, :steps]
+    return {
+        "windows": WINDOWS,
+        "largest_difference_px": float(np.abs(answers["chunks"] - chunks).max()),
+        "largest_difference_select_action_px": float(np.abs(answers["episode"] - episode).max()),
+        "spread_of_actions_px": float(chunks.std()),
+        **facts,
+    }
+
+
+def evaluated(folder: Path, env: Path, work: Path, episodes: int) -> dict[str, Any]:
+    """What ``lerobot-eval`` measured: score is the best reward of an episode, as ours."""
+    command = [
+        str(env / "bin/lerobot-eval"), f"--policy.path={folder}", "--env.type=pusht",
+        "--env.obs_type=environment_state_agent_pos", f"--eval.n_episodes={episodes}", "--eval.batch_size=25",
+        "--policy.device=cpu", f"--seed={FIRST_SEED}", f"--output_dir={work / 'eval'}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
+    info = json.loads((work / "eval" / "eval_info.json").read_text())
+    task = info["per_task"][0]["metrics"]
+    scores, successes = np.asarray(task["max_rewards"], dtype=np.float64), np.asarray(task["successes"], dtype=bool)
+    assert len(scores) == episodes
+    return {
+        "command": " ".join(Path(part).name if "/" in part and "=" not in part else part for part in command[:4])
+        + f" --eval.n_episodes={episodes} --eval.batch_size=25 --policy.device=cpu --seed={FIRST_SEED}",
+        "episodes": episodes,
+        "score_mean": float(scores.mean()),
+        "score_ci95": list(bca_interval(scores)),
+        "success_rate": float(successes.mean()),
+        "success_ci95": list(wilson_interval(int(successes.sum()), episodes)),
+        "scores": [round(float(score), 4) for score in scores],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policy")
+    parser.add_argument("--env", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--episodes", type=int, default=50)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    folder = options.work / "exported"
+    manifest = export_lerobot(options.policy, folder, recorded=recorded_observations(options.policy, None))
+    result = {
+        "command": command_line(),
+        "policy": {"name": manifest.name, "sampler": manifest.sampler, "weights_digest": manifest.weights_digest},
+        "cpu": cpu_name(),
+        "export": json.loads((folder / "parity.json").read_text()) | {"rows": None},
+        "actions": compared_actions(options.policy, folder, options.env, options.work),
+        "lerobot_eval": evaluated(folder, options.env, options.work, options.episodes) if options.episodes else None,
+    }
+    write_json(options.json, result)
+    print(json.dumps({key: value for key, value in result.items() if key != "export"}, indent=1)[:2000])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
