@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from onedp.evaluate.statistics import bca_interval, wilson_interval
+from onedp.evaluate.results import EvaluationResult, load_results
+from onedp.evaluate.statistics import bootstrap_mean, wilson_interval
 from onedp.export.lerobot import export_lerobot
 from onedp.export.reference import recorded_observations
 from onedp.files import write_json
@@ -38,7 +39,10 @@ def compared_actions(policy_name: str, folder: Path, env: Path, work: Path) -> d
     obs = {name: values[:WINDOWS].astype(np.float32) for name, values in recorded.windows.items()}
     noise = np.stack([episode_noise(0, row, policy.noise_shape) for row in range(WINDOWS)])
     theirs = {"observation.state": obs["agent_pos"], "observation.environment_state": obs["keypoints"]}
-    np.savez(work / "inputs.npz", noise=noise[:, 0], **theirs)
+    drawn = (
+        noise[:, 0] if policy.sampler.draws else np.random.default_rng(0).standard_normal((WINDOWS, *noise.shape[2:]))
+    )
+    np.savez(work / "inputs.npz", noise=drawn.astype(np.float32), **theirs)
     command = [env / "bin/python", HERE / "act.py", folder, work / "inputs.npz", work / "answers.npz"]
     facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     answers, steps = np.load(work / "answers.npz"), policy.spec.n_action_steps
@@ -65,15 +69,33 @@ def evaluated(folder: Path, env: Path, work: Path, episodes: int) -> dict[str, A
     task = info["per_task"][0]["metrics"]
     scores, successes = np.asarray(task["max_rewards"], dtype=np.float64), np.asarray(task["successes"], dtype=bool)
     assert len(scores) == episodes
+    score = bootstrap_mean(scores, np.random.default_rng(0))
     return {
         "command": " ".join(Path(part).name if "/" in part and "=" not in part else part for part in command[:4])
         + f" --eval.n_episodes={episodes} --eval.batch_size=25 --policy.device=cpu --seed={FIRST_SEED}",
         "episodes": episodes,
-        "score_mean": float(scores.mean()),
-        "score_ci95": list(bca_interval(scores)),
+        "score_mean": score.value,
+        "score_ci95": [score.low, score.high],
         "success_rate": float(successes.mean()),
         "success_ci95": list(wilson_interval(int(successes.sum()), episodes)),
         "scores": [round(float(score), 4) for score in scores],
+    }
+
+
+def beside_ours(scores: list[float], ours: Path) -> dict[str, Any]:
+    """LeRobot's scores beside those of ``onedp evaluate --json`` on the same starts."""
+    result = load_results(ours)
+    assert isinstance(result, EvaluationResult)
+    assert result.first_seed == FIRST_SEED
+    own = np.asarray([row.score for row in result.per_episode[: len(scores)]])
+    difference = np.asarray(scores) - own
+    return {
+        "result": ours.name,
+        "policy": result.policy,
+        "weights_digest": result.weights_digest,
+        "score_mean_ours_same_starts": float(own.mean()),
+        "starts_within_0.01": int((np.abs(difference) < 0.01).sum()),
+        "score_difference_mean": float(difference.mean()),
     }
 
 
@@ -84,6 +106,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--ours", type=Path, help="result of onedp evaluate --json for the policy, from seed 100000")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     folder = options.work / "exported"
@@ -96,6 +119,8 @@ def main() -> None:
         "actions": compared_actions(options.policy, folder, options.env, options.work),
         "lerobot_eval": evaluated(folder, options.env, options.work, options.episodes) if options.episodes else None,
     }
+    if options.ours is not None and result["lerobot_eval"]:
+        result["beside_ours"] = beside_ours(result["lerobot_eval"]["scores"], options.ours)
     write_json(options.json, result)
     print(json.dumps({key: value for key, value in result.items() if key != "export"}, indent=1)[:2000])
 
