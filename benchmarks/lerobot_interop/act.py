@@ -31,15 +31,16 @@ def main(folder: str, inputs_file: str, answers_file: str) -> None:
     pre, post = make_pre_post_processors(policy.config, pretrained_path=folder)
 
     def step(i: int) -> dict[str, torch.Tensor]:
-        return pre({name: values[:, i] for name, values in inputs.items()})
+        normalised = pre({name: values[:, i] for name, values in inputs.items()})
+        return {name: values for name, values in normalised.items() if name.startswith("observation.")}
 
     policy.reset()
     for i in range(policy.config.n_obs_steps):
-        batch = {name: values for name, values in step(i).items() if name in policy._queues}
+        batch = step(i)
         policy._queues = populate_queues(policy._queues, batch)
     chunks = post(policy.predict_action_chunk(batch, noise=noise))
     policy.reset()
-    first = {name: values for name, values in step(0).items() if name.startswith("observation.")}
+    first = step(0)
     episode = [post(policy.select_action(dict(first), noise=noise)) for _ in range(policy.config.n_action_steps)]
     np.savez(answers_file, chunks=chunks.numpy(), episode=torch.stack(episode, dim=1).numpy())
 

@@ -44,7 +44,7 @@ def compared_actions(policy_name: str, folder: Path, env: Path, work: Path) -> d
     )
     np.savez(work / "inputs.npz", noise=drawn.astype(np.float32), **theirs)
     command = [env / "bin/python", HERE / "act.py", folder, work / "inputs.npz", work / "answers.npz"]
-    facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
     answers, steps = np.load(work / "answers.npz"), policy.spec.n_action_steps
     at_start = {name: np.repeat(values[:, :1], policy.spec.n_obs_steps, axis=1) for name, values in obs.items()}
     chunks, episode = policy.infer(obs, noise)[:, :steps], policy.infer(at_start, noise)[:, :steps]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from onedp.backends import load_backend
+from onedp.cli.distill import Distill
 from onedp.cli.main import main
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim, OneStep
@@ -213,6 +215,12 @@ def test_a_schedule_of_one_step_has_the_skip_that_is_asked_for():
     variance = scheduler.options["beta_start"]
     assert (1 - variance) ** -0.5 == pytest.approx(2.0)
     assert -(variance**0.5) / (1 - variance) ** 0.5 * scheduler.out == pytest.approx(-1.5)
+
+
+def test_the_option_that_the_refusals_name_exists():
+    run = Distill(teacher="t", method="onedp-s", parameterization="x0").student_run(Path("data.npz"))
+    assert run.method.parameterization == "x0"
+    assert Distill(teacher="t").student_run(Path("data.npz")).method.parameterization == "teacher"
 
 
 @pytest.mark.parametrize(
