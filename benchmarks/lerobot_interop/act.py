@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from importlib.metadata import version
 
 import numpy as np
@@ -19,8 +18,6 @@ import torch
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.policies.utils import populate_queues
-
-TIMED = 30
 
 
 def main(folder: str, inputs_file: str, answers_file: str) -> None:
@@ -44,17 +41,9 @@ def main(folder: str, inputs_file: str, answers_file: str) -> None:
     episode = [post(policy.select_action(dict(first), noise=noise)) for _ in range(policy.config.n_action_steps)]
     np.savez(answers_file, chunks=chunks.numpy(), episode=torch.stack(episode, dim=1).numpy())
 
-    one = {name: values[:1] for name, values in first.items()}
-    times = []
-    for _ in range(TIMED):
-        policy.reset()
-        start = time.perf_counter()
-        policy.select_action(dict(one))
-        times.append(1000 * (time.perf_counter() - start))
     packages = ("lerobot", "torch", "torchvision", "diffusers", "gym-pusht", "numpy")
     facts = {
         "versions": {name: version(name) for name in packages},
-        "select_action_ms_median": float(np.median(times[5:])),
         "scheduler": type(policy.diffusion.noise_scheduler).__name__,
         "num_inference_steps": policy.diffusion.num_inference_steps,
     }

@@ -71,8 +71,7 @@ def evaluated(folder: Path, env: Path, work: Path, episodes: int) -> dict[str, A
     assert len(scores) == episodes
     score = bootstrap_mean(scores, np.random.default_rng(0))
     return {
-        "command": " ".join(Path(part).name if "/" in part and "=" not in part else part for part in command[:4])
-        + f" --eval.n_episodes={episodes} --eval.batch_size=25 --policy.device=cpu --seed={FIRST_SEED}",
+        "command": " ".join(["lerobot-eval", "--policy.path=EXPORTED", *command[2:-1]]),
         "episodes": episodes,
         "score_mean": score.value,
         "score_ci95": [score.low, score.high],
@@ -111,11 +110,12 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     folder = options.work / "exported"
     manifest = export_lerobot(options.policy, folder, recorded=recorded_observations(options.policy, None))
+    parity = json.loads((folder / "parity.json").read_text())
     result = {
         "command": command_line(),
         "policy": {"name": manifest.name, "sampler": manifest.sampler, "weights_digest": manifest.weights_digest},
         "cpu": cpu_name(),
-        "export": json.loads((folder / "parity.json").read_text()) | {"rows": None},
+        "export": {key: value for key, value in parity.items() if key != "rows"},
         "actions": compared_actions(options.policy, folder, options.env, options.work),
         "lerobot_eval": evaluated(folder, options.env, options.work, options.episodes) if options.episodes else None,
     }
