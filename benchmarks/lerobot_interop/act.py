@@ -31,9 +31,14 @@ def main(folder: str, inputs_file: str, answers_file: str) -> None:
         normalised = pre({name: values[:, i] for name, values in inputs.items()})
         return {name: values for name, values in normalised.items() if name.startswith("observation.")}
 
+    def with_pictures(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """As ``select_action`` stacks the cameras."""
+        cameras = [batch[name] for name in policy.config.image_features]
+        return batch | ({"observation.images": torch.stack(cameras, dim=-4)} if cameras else {})
+
     policy.reset()
     for i in range(policy.config.n_obs_steps):
-        batch = step(i)
+        batch = with_pictures(step(i))
         policy._queues = populate_queues(policy._queues, batch)
     chunks = post(policy.predict_action_chunk(batch, noise=noise))
     policy.reset()

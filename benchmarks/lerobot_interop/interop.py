@@ -24,7 +24,7 @@ from onedp.export.lerobot import export_lerobot
 from onedp.export.reference import recorded_observations
 from onedp.files import write_json
 from onedp.machine import command_line, cpu_name
-from onedp.policy import load_policy
+from onedp.policy import TorchPolicy, load_policy
 from onedp.types import episode_noise
 
 HERE = Path(__file__).parent
@@ -32,29 +32,37 @@ WINDOWS = 64
 FIRST_SEED = 100_000
 
 
-def compared_actions(policy_name: str, folder: Path, env: Path, work: Path) -> dict[str, Any]:
-    """Largest differences [px] between LeRobot's actions and ours, and facts about its environment."""
-    policy, recorded = load_policy(policy_name), recorded_observations(policy_name, None)
-    assert recorded is not None  # Push-T's are shipped
-    obs = {name: values[:WINDOWS].astype(np.float32) for name, values in recorded.windows.items()}
-    noise = np.stack([episode_noise(0, row, policy.noise_shape) for row in range(WINDOWS)])
-    theirs = {"observation.state": obs["agent_pos"], "observation.environment_state": obs["keypoints"]}
-    drawn = (
-        noise[:, 0] if policy.sampler.draws else np.random.default_rng(0).standard_normal((WINDOWS, *noise.shape[2:]))
-    )
-    np.savez(work / "inputs.npz", noise=drawn.astype(np.float32), **theirs)
-    command = [env / "bin/python", HERE / "act.py", folder, work / "inputs.npz", work / "answers.npz"]
-    facts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
-    answers, steps = np.load(work / "answers.npz"), policy.spec.n_action_steps
+def compared_actions(
+    policy: TorchPolicy, obs: dict[str, np.ndarray], theirs: dict[str, np.ndarray], folder: Path, env: Path, work: Path
+) -> dict[str, Any]:
+    """Largest differences between the actions of LeRobot, given ``theirs``, and ours; facts about its environment."""
+    windows, steps = len(next(iter(obs.values()))), policy.spec.n_action_steps
+    noise = np.stack([episode_noise(0, row, policy.noise_shape) for row in range(windows)])
+    drawn = np.random.default_rng(0).standard_normal((windows, *noise.shape[2:]))  # for students that read none
+    inputs, answers = work / "inputs.npz", work / "answers.npz"
+    np.savez(inputs, noise=(noise[:, 0] if policy.sampler.draws else drawn).astype(np.float32), **theirs)
+    command = [env / "bin/python", HERE / "act.py", folder, inputs, answers]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer = np.load(answers)
     at_start = {name: np.repeat(values[:, :1], policy.spec.n_obs_steps, axis=1) for name, values in obs.items()}
     chunks, episode = policy.infer(obs, noise)[:, :steps], policy.infer(at_start, noise)[:, :steps]
     return {
-        "windows": WINDOWS,
-        "largest_difference_px": float(np.abs(answers["chunks"] - chunks).max()),
-        "largest_difference_select_action_px": float(np.abs(answers["episode"] - episode).max()),
-        "spread_of_actions_px": float(chunks.std()),
-        **facts,
+        "windows": windows,
+        "unit": policy.spec.action.unit,
+        "largest_difference": float(np.abs(answer["chunks"] - chunks).max()),
+        "largest_difference_select_action": float(np.abs(answer["episode"] - episode).max()),
+        "spread_of_actions": float(chunks.std()),
+        **json.loads(done.stdout.splitlines()[-1]),
     }
+
+
+def compared_pusht(policy_name: str, folder: Path, env: Path, work: Path) -> dict[str, Any]:
+    """``compared_actions`` on recorded observations of Push-T."""
+    recorded = recorded_observations(policy_name, None)
+    assert recorded is not None  # Push-T's are shipped
+    obs = {name: values[:WINDOWS].astype(np.float32) for name, values in recorded.windows.items()}
+    theirs = {"observation.state": obs["agent_pos"], "observation.environment_state": obs["keypoints"]}
+    return compared_actions(load_policy(policy_name), obs, theirs, folder, env, work)
 
 
 def evaluated(folder: Path, env: Path, work: Path, episodes: int) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def main() -> None:
         "policy": {"name": manifest.name, "sampler": manifest.sampler, "weights_digest": manifest.weights_digest},
         "cpu": cpu_name(),
         "export": {key: value for key, value in parity.items() if key != "rows"},
-        "actions": compared_actions(options.policy, folder, options.env, options.work),
+        "actions": compared_pusht(options.policy, folder, options.env, options.work),
         "lerobot_eval": evaluated(folder, options.env, options.work, options.episodes) if options.episodes else None,
     }
     if options.ours is not None and result["lerobot_eval"]:

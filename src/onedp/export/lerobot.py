@@ -29,8 +29,8 @@ from onedp.export.reference import Recorded, check_results, make_manifest, one_t
 from onedp.files import replaced_folder, write_json, write_text
 from onedp.importers.imported import to_policy
 from onedp.importers.lerobot import read_lerobot
-from onedp.nets.config import ImageEncoderConfig, UnetConfig
-from onedp.nets.image_encoder import ImageEncoder, encoded_size
+from onedp.nets.config import ImageEncoderConfig, StateEncoderConfig, UnetConfig
+from onedp.nets.fields_encoder import FieldsEncoder
 from onedp.policy import TorchPolicy, load_policy
 from onedp.tasks.task import Environment, Task
 from onedp.types import PolicySpec, episode_noise
@@ -62,7 +62,8 @@ def export_lerobot(
     features = lerobot_features(reference.spec, reference.task, renames)
     form = one_step_form(reference)
     scheduler = scheduler_for(form, reference.name)
-    weights = _backbone(reference, features, folded_unet(reference, form, scheduler.out)) | _encoder(reference)
+    weights = _encoder(reference)
+    weights |= _backbone(reference, features, folded_unet(reference, form, scheduler.out))
     everything = (*features, Feature("action", "ACTION", (reference.spec.action,)))
     modes = {kind: _mode(kind, everything, reference) for kind in dict.fromkeys(each.kind for each in everything)}
     config = _config(reference, everything, modes, scheduler.options)
@@ -97,8 +98,8 @@ def _backbone(policy: TorchPolicy, features: Sequence[Feature], unet: Mapping[st
             f"The last block of {policy.name} normalises in {network.final_groups or network.n_groups} groups; "
             f"LeRobot's always has {LAST_GROUPS}."
         )
-    feature_dim = encoder.feature_dim if isinstance(encoder, ImageEncoder) else 0
-    sizes = {field.name: encoded_size(field, feature_dim) for field in spec.observations}
+    assert isinstance(encoder, FieldsEncoder)  # _encoder
+    sizes = {field.name: encoder.encoded_size(field) for field in spec.observations}
     starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
     one_step = np.concatenate(
         [starts[field.name] + np.arange(sizes[field.name]) for feature in features for field in feature.fields]
@@ -115,17 +116,18 @@ def _backbone(policy: TorchPolicy, features: Sequence[Feature], unet: Mapping[st
 def _encoder(policy: TorchPolicy) -> dict[str, Tensor]:
     """The cameras' networks under LeRobot's names; batch normalisation gets the counter that it has there."""
     encoder, config = policy.denoiser.encoder, policy.encoder
-    if not isinstance(encoder, ImageEncoder) or not isinstance(config, ImageEncoderConfig):
+    if isinstance(config, StateEncoderConfig):
         return {}
     if (
-        config.pool != "spatial_softmax"
+        not isinstance(config, ImageEncoderConfig)
+        or not config.backbone.startswith("resnet")
+        or config.pool != "spatial_softmax"
         or config.resize is not None
         or config.features not in (None, 2 * config.keypoints)
     ):
         raise OneDPError(
-            f"The image encoder of {policy.name} pools by '{config.pool}' to {encoder.feature_dim} features and "
-            f"resizes pictures to {config.resize}. LeRobot's pools by spatial softmax to two features a keypoint "
-            f"({2 * config.keypoints}), and is written without resizing."
+            f"{policy.name} has the encoder {config}. LeRobot's, as it is written, is a ResNet that does not resize "
+            "pictures, with a spatial softmax and two features for each of its keypoints."
         )
     weights = {}
     for key, value in encoder.state_dict().items():

@@ -262,7 +262,8 @@ def test_wrong_names_are_explained(tmp_path, renames, message):
         export_lerobot(tmp_path / "policy", tmp_path / "out", renames=renames)
 
 
-def test_a_pooled_average_is_refused(tmp_path):
-    saved(tmp_path, fields=CAMERAS, encoder=ImageEncoderConfig(pool="average"))
-    with pytest.raises(OneDPError, match="pools by 'average' to 512 features"):
+@pytest.mark.parametrize("other", [{"pool": "average"}, {"backbone": "light"}, {"resize": (32, 32)}, {"features": 9}])
+def test_other_encoders_are_refused(tmp_path, other):
+    saved(tmp_path, fields=CAMERAS, encoder=ImageEncoderConfig(**other))
+    with pytest.raises(OneDPError, match="LeRobot's, as it is written, is a ResNet that does not resize"):
         export_lerobot(tmp_path / "policy", tmp_path / "out", renames=["observation.state=joints"])
