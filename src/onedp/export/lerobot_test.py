@@ -22,6 +22,7 @@ from onedp.errors import OneDPError
 from onedp.export.fold import OneStepForm, scheduler_for
 from onedp.export.lerobot import export_lerobot
 from onedp.importers import fake_checkpoints_test as foreign
+from onedp.methods.config import OneDpConfig
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import ImageEncoderConfig, MlpConfig, StateEncoderConfig, UnetConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
@@ -218,9 +219,12 @@ def test_a_schedule_of_one_step_has_the_skip_that_is_asked_for():
 
 
 def test_the_option_that_the_refusals_name_exists():
-    run = Distill(teacher="t", method="onedp-s", parameterization="x0").student_run(Path("data.npz"))
-    assert run.method.parameterization == "x0"
-    assert Distill(teacher="t").student_run(Path("data.npz")).method.parameterization == "teacher"
+    for options, expected in (({"parameterization": "x0"}, "x0"), ({}, "teacher")):
+        method = Distill(teacher="t", method="onedp-s", **options).student_run(Path("data.npz")).method
+        assert isinstance(method, OneDpConfig)
+        assert method.parameterization == expected
+    with pytest.raises(OneDPError, match="The method regression has no choice of --parameterization"):
+        Distill(teacher="t", method="regression", parameterization="x0").student_run(Path("data.npz"))
 
 
 @pytest.mark.parametrize(
