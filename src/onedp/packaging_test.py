@@ -131,6 +131,7 @@ TORCH_FREE = (
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
     "hub", "hub_card", "cli.push", "cli.pull",
+    "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
 )  # fmt: skip
 
 
@@ -157,6 +158,7 @@ def test_core_imports_are_torch_free() -> None:
         ["latency"],
         ["push"],
         ["pull"],
+        ["bench"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:
