@@ -86,10 +86,17 @@ def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]
 
 
 def resolve_artifact(name: str | Path) -> Path:
-    """Folder of an artifact given as a path (its own, or a run's that holds ``policy/``) or a shipped one's name.
+    """Folder of an artifact: a path (its own, or a run's that holds ``policy/``), a shipped name or hub:OWNER/NAME.
 
-    Raises ``ArtifactError``.
+    Raises ``ArtifactError``, and ``HubError`` when the hub does not give it.
     """
+    if str(name).startswith("hub:"):
+        from onedp.hub import hub_folder  # brings the hub's client, which most callers do without
+
+        folder = hub_folder(str(name).removeprefix("hub:"))
+        if not (folder / "spec.json").is_file():
+            raise ArtifactError(f"{name} is no policy folder; download it with: onedp pull {str(name)[4:]} --out DIR")
+        return folder
     path = Path(name)
     for folder in (path, path / "policy"):
         if (folder / "spec.json").is_file():
@@ -106,8 +113,10 @@ def resolve_artifact(name: str | Path) -> Path:
 
 
 def artifact_name(path: Path) -> str:
-    """What a policy is called: its folder's name, or the run's for ``RUN/policy``."""
+    """What a policy is called: its folder's name, the run's for ``RUN/policy``, the repository's in the hub's cache."""
     path = path.resolve()
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.split("--")[-1]
     return path.parent.name if path.name == "policy" else path.name
 
 

@@ -38,6 +38,10 @@ class ServeError(OneDPError):
     """A request that the policy server refuses, or a server that does not answer as it should."""
 
 
+class HubError(OneDPError):
+    """A hub of policies that does not answer, or refuses."""
+
+
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` with the nearest of ``choices``, or an empty text when none is near."""
     near = difflib.get_close_matches(given, list(choices), n=1)

@@ -130,6 +130,7 @@ TORCH_FREE = (
     "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "hub", "hub_card", "cli.push", "cli.pull",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
     "runtime.execution", "runtime.resampled", "evaluate.timing", "tasks.pusht_moving",
 )  # fmt: skip
@@ -156,6 +157,8 @@ def test_core_imports_are_torch_free() -> None:
         ["demo"],
         ["export"],
         ["latency"],
+        ["push"],
+        ["pull"],
         ["bench"],
     ],
 )

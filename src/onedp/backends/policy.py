@@ -77,6 +77,11 @@ def load_backend(folder: str | Path, runtime: str = "auto", threads: int = 1) ->
     names = usable_runtimes(manifest.model) if runtime == "auto" else [runtime]
     if not names:
         fitting = {r.extra for r in RUNTIMES.values() if Path(manifest.model).suffix in r.suffixes}
+        if not fitting:
+            raise OneDPError(
+                f"{folder} is no graph for a runtime but a policy for LeRobot: run it there, or make a policy of it "
+                f"with: onedp import {folder} --out DIR"
+            )
         raise OneDPError(
             f"No installed runtime reads {manifest.model}. Install one with: pip install 'onedp[{sorted(fitting)[-1]}]'"
         )

@@ -24,6 +24,9 @@ class Distill:
     teacher: tyro.conf.Positional[str] = ""
     """Folder of the teacher, or the name of a shipped one (pusht-keypoints-ddpm, pusht-keypoints-edm)."""
     method: Annotated[str, tyro.conf.arg(help=method_help(teacher=True))] = "onedp-s"
+    parameterization: Literal["teacher", "x0"] = "teacher"
+    """What the student's network predicts: what its teacher's does, or x0, the clean actions (for export --to lerobot;
+    needs the preset small of onedp-s, whose regression teaches it that)."""
     data: Path | None = None
     """Observations to distil on (zarr or npz; actions are ignored); default: the ones the package ships."""
     out: Path | None = None
@@ -67,6 +70,10 @@ class Distill:
             if not isinstance(config, OneDpConfig) or config.variant != "s":
                 raise OneDPError(f"The method {self.method} has no generator score network; leave out --tracker-lr.")
             config = replace(config, tracker=replace(config.tracker, lr=self.tracker_lr))
+        if self.parameterization != "teacher":
+            if not isinstance(config, OneDpConfig):
+                raise OneDPError(f"The method {self.method} has no choice of --parameterization; OneDP's have.")
+            config = replace(config, parameterization=self.parameterization)
         loop = LoopConfig(
             steps=steps,
             batch_size=preset.batch_size if self.batch_size is None else self.batch_size,

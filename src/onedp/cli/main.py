@@ -15,6 +15,8 @@ VERBS = {
     "latency": ("onedp.cli.latency:Latency", "how long a chunk takes, by runtime and threads"),
     "bench": ("onedp.cli.bench:Bench", "every method on one task, with a table"),
     "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
+    "push": ("onedp.cli.push:Push", "a policy to the hub"),
+    "pull": ("onedp.cli.pull:Pull", "a policy from the hub"),
     "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),
 }

@@ -17,10 +17,11 @@ from onedp.diffusion.samplers import Ddim, Ddpm, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import ArtifactError, DataError, OneDPError
 from onedp.export import export as export_module
-from onedp.export.export import Recorded, export_policy, recorded_observations
+from onedp.export.export import export_policy
 from onedp.export.graph import PolicyGraph, record_levels
 from onedp.export.layers import ConvAsMatmul, FastMish
 from onedp.export.onnx_file import trace
+from onedp.export.reference import Recorded, recorded_observations
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import DitConfig, MlpConfig, UnetConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy

@@ -15,17 +15,19 @@ def model_card(manifest: ExportManifest, parity: Mapping[str, Any], results: Eva
         f"# {manifest.name}, {manifest.sampler}",
         _what(manifest),
         "## Inputs and outputs\n\n" + _fields(manifest),
-        "## Trained on\n\n" + _training(manifest.provenance),
-        "## Measured\n\n" + _measured(manifest, parity, results),
+        "## Trained on\n\n" + training_section(manifest.provenance),
+        "## Measured\n\n" + measured_section(manifest, parity, results),
         "## How to run it\n\n" + _how(manifest),
         "## What not to do\n\n" + WARNINGS,
     ]
     return "\n\n".join(sections) + "\n"
 
 
-WARNINGS = """- Do not send its actions to a robot that has no limits on position and speed, and no stop, of its own.
+SAFETY_WARNINGS = """- Do not send its actions to a robot that has no limits on position and speed, and no stop, of
+  its own.
 - Do not use it on a task, robot, camera position or control rate other than the one above: it gives no sign of being
-  out of its depth.
+  out of its depth."""
+WARNINGS = f"""{SAFETY_WARNINGS}
 - Do not feed it normalised observations: physical units go in, in the order and at the rate given above.
 - Do not reuse one noise array for every chunk, and do not leave out the noise where it is an input.
 - Do not fine-tune the graph: go back to the policy folder it was exported from."""
@@ -58,7 +60,8 @@ def _fields(manifest: ExportManifest) -> str:
     )
 
 
-def _training(provenance: Mapping[str, Any]) -> str:
+def training_section(provenance: Mapping[str, Any]) -> str:
+    """Data, teacher, cost and command, as far as the provenance says."""
     lines = []
     if isinstance(provenance.get("data_episodes"), int):
         lines.append(
@@ -75,7 +78,13 @@ def _training(provenance: Mapping[str, Any]) -> str:
     return "\n".join(lines) or "The policy's provenance does not say."
 
 
-def _measured(manifest: ExportManifest, parity: Mapping[str, Any], results: EvaluationResult | None) -> str:
+def measured_section(
+    manifest: ExportManifest,
+    parity: Mapping[str, Any],
+    results: EvaluationResult | None,
+    timing: str = "`onedp latency FOLDER`",
+) -> str:
+    """Parity, scores and latency in PyTorch; ``timing`` says how to measure that of the export itself."""
     real = parity["recorded_observations"]
     lines = [
         f"- Same actions as the PyTorch policy: largest difference {parity['largest_distance']:.1e} of half the action "
@@ -85,18 +94,21 @@ def _measured(manifest: ExportManifest, parity: Mapping[str, Any], results: Eval
     ]
     if results is None:
         lines.append("- Scores: none were given at export (`onedp export --results RESULT.json`).")
-        lines.append("- Latency: measure it on the machine that counts, `onedp latency FOLDER`.")
+        lines.append(f"- Latency: measure it on the machine that counts, {timing}.")
     else:
-        lines.append(
-            f"- In PyTorch on {results.episodes:,} starts from seed {results.first_seed}: score "
-            f"{results.score_mean:.3f} {_interval(results.score_ci95)}, success {results.success_rate:.3f} "
-            f"{_interval(results.success_ci95)} (95 % intervals)."
-        )
-        lines.append(
-            f"- Latency in PyTorch, one thread of {results.hardware['cpu']}: p50 {results.latency_ms_p50:.2f} ms, "
-            f"p95 {results.latency_ms_p95:.2f} ms. Of this graph: `onedp latency FOLDER`."
-        )
+        lines += [*score_lines(results), f"- Latency of this export: {timing}."]
     return "\n".join(lines)
+
+
+def score_lines(results: EvaluationResult) -> list[str]:
+    """Score, success and latency in PyTorch, with what they were measured on."""
+    return [
+        f"- In PyTorch on {results.episodes:,} starts from seed {results.first_seed}: score "
+        f"{results.score_mean:.3f} {_interval(results.score_ci95)}, success {results.success_rate:.3f} "
+        f"{_interval(results.success_ci95)} (95 % intervals).",
+        f"- Latency in PyTorch, one thread of {results.hardware['cpu']}: p50 {results.latency_ms_p50:.2f} ms, "
+        f"p95 {results.latency_ms_p95:.2f} ms.",
+    ]
 
 
 def _interval(ends: Any) -> str:

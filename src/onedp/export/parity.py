@@ -10,7 +10,6 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.backends.manifest import ExportManifest
-from onedp.backends.policy import ExportedPolicy
 from onedp.errors import OneDPError
 from onedp.types import Policy, episode_noise
 
@@ -42,21 +41,26 @@ class ParityRow:
 
 
 def check_parity(
-    exported: Sequence[ExportedPolicy], reference: Policy, recorded: Mapping[str, ndarray] | None
+    exported: Mapping[str, Policy],
+    manifest: ExportManifest,
+    reference: Policy,
+    recorded: Mapping[str, ndarray] | None,
 ) -> list[ParityRow]:
-    """Compare each runtime with ``reference`` on random and ``recorded`` observations ``{name: (N, To, *shape)}``."""
+    """Compare what was exported, by runtime, with ``reference`` on random and ``recorded`` observations.
+
+    ``recorded``: ``{name: (N, To, *shape)}``.
+    """
     rows = []
-    manifest = exported[0].manifest
     kinds = ["random", "wide"] + (["recorded"] if recorded is not None else [])
     for kind in kinds:
         for batch in BATCHES:
             cases = [_inputs(manifest, kind, batch, case, recorded) for case in range(CASES)]
             answers = [reference.infer(*case) for case in cases]
-            for policy in exported:
+            for runtime, policy in exported.items():
                 worst = max(
                     manifest.distance(policy.infer(*case), answer) for case, answer in zip(cases, answers, strict=True)
                 )
-                rows.append(ParityRow(policy.runtime, kind, batch, CASES, worst))
+                rows.append(ParityRow(runtime, kind, batch, CASES, worst))
     return rows
 
 

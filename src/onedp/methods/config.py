@@ -142,6 +142,9 @@ class OneDpConfig(MethodConfig):
 
     variant: Literal["s", "d"] = "s"
     """s: stochastic, with a generator score network; d: deterministic, without."""
+    parameterization: Literal["teacher", "x0"] = "teacher"
+    """What the generator's network predicts: what the teacher's does, or the clean chunk whatever that is. Without a
+    skip past the network such a student fits other libraries' formats; the regression teaches it the other output."""
     generator: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=1e-6, betas=(0.0, 0.999), weight_decay=0.0)
     )

@@ -60,6 +60,8 @@ class OneDp(Method):
         self.teacher_sampler = teacher_sampler
         self.steps = steps
         self.networks = {"generator": trainable_copy(teacher) if student is None else student}
+        if config.parameterization != "teacher":
+            _predict_otherwise(self.networks["generator"], config.parameterization, bool(config.regression_steps))
         low, level, high = default_levels(teacher.schedule)
         self.final_high = config.final_level_high
         if config.annealed:
@@ -224,3 +226,16 @@ def onedp_gradient(
     if normalize:
         gradient = gradient / (actions - teacher_x0).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-5)
     return gradient
+
+
+def _predict_otherwise(generator: Denoiser, parameterization: str, regression: bool) -> None:
+    """Read the output of the ``generator``, in place, as another prediction than the one it was trained for.
+
+    Only regression can teach it that: matching moves a student that already acts. Raises ``OneDPError`` without one.
+    """
+    if generator.parameterization != parameterization and not regression:
+        raise OneDPError(
+            f"The teacher predicts {generator.parameterization}; a student that predicts {parameterization} has to "
+            "learn that in a regression phase, which this recipe lacks. Use --method onedp-s --preset small."
+        )
+    generator.parameterization = parameterization

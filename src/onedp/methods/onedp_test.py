@@ -266,3 +266,27 @@ def test_regression_learns_the_teachers_ode_map(variant, huber, tmp_path):
     torch.testing.assert_close(mine, truth, atol=0.03, rtol=0)
     assert method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(1)) == seconds
     assert method.prepare(BATCH.nobs, tmp_path, "other", torch.Generator().manual_seed(1)) != seconds
+
+
+def test_a_student_may_predict_the_chunk_though_its_teacher_predicts_the_noise():
+    """Same weights at first, but what the network says is the action; teacher and tracker stay as they are."""
+    teacher = small_network(CosineDdpm())
+    torch.nn.init.normal_(teacher.backbone.head.weight, generator=torch.Generator().manual_seed(1))
+    teacher.parameterization = "eps"
+    config = OneDpConfig(parameterization="x0", regression_steps=3, regression_pairs=20)
+    method = OneDp(config, teacher, Ddim(10), steps=10)
+    student, tracker = method.networks["generator"], method.networks["tracker"]
+    assert (student.parameterization, tracker.parameterization, method.teacher.parameterization) == ("x0", "eps", "eps")
+    z, t = torch.randn(5, *CHUNK, generator=torch.Generator().manual_seed(9)), torch.full((5,), 65)
+    with torch.no_grad():
+        said = teacher.backbone(z, t.float(), torch.zeros(5, 1))
+        torch.testing.assert_close(method.one_step.generate(student, torch.zeros(5, 1), z), said)
+    assert said.std() > 0.1
+
+
+def test_another_prediction_needs_a_regression_phase():
+    for variant in ("s", "d"):
+        config = OneDpConfig(variant=variant, parameterization="x0")
+        with pytest.raises(OneDPError, match=r"teacher predicts eps; .* x0 .* --method onedp-s --preset small"):
+            OneDp(config, teacher_of(CosineDdpm(), 0.2, "eps"), Ddim(10), steps=10)
+        OneDp(config, teacher_of(CosineDdpm(), 0.2, "x0"), Ddim(10), steps=10)  # nothing to learn anew

@@ -1,0 +1,137 @@
+"""The policy that is exported: what the export says of it, and the observations that the result is checked on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch.utils.flop_counter import FlopCounterMode
+
+from onedp.artifact import file_digest, read_manifest, resolve_artifact
+from onedp.backends.manifest import MANIFEST_FILE, ExportManifest, is_export
+from onedp.errors import DataError, OneDPError
+from onedp.evaluate.results import EvaluationResult
+from onedp.export.parity import tolerance
+from onedp.files import require_writable
+from onedp.machine import command_line
+from onedp.policy import TorchPolicy
+from onedp.shipped import OBSERVATIONS, shipped_observations
+from onedp.tasks import get_task
+from onedp.tasks.demonstrations import load_observations
+
+REFERENCE_SEED = 0
+WINDOWS = 256
+"""Recorded observations that the parity check draws from."""
+LARGEST_LISTED_FIELD = 1024
+"""Fields with more numbers a step (pictures) have one range for all of them in the manifest."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Real observations for the parity check."""
+
+    source: str
+    windows: Mapping[str, ndarray]
+    """``{name: (N, To, *shape)}``."""
+
+
+def require_free(out: Path) -> None:
+    """Raise ``OneDPError`` unless an export may be written to ``out``: new, empty, or an export to be replaced."""
+    require_writable(out / MANIFEST_FILE)
+    if out.exists() and not is_export(out) and (out.is_file() or any(out.iterdir())):
+        raise OneDPError(f"{out} exists and is no exported policy; it is left alone. Choose another --out.")
+
+
+def check_results(results: EvaluationResult, policy: TorchPolicy) -> None:
+    """Raise ``OneDPError`` unless ``results`` are of this ``policy``: its weights and its sampler."""
+    ours = (policy.sampler.label, str(policy.provenance["weights_digest"]))
+    if (results.sampler, results.weights_digest) != ours:
+        raise OneDPError(
+            f"The result is of {results.label} with weights {results.weights_digest[:12]}..., the export of "
+            f"{policy.name}@{ours[0]} with weights {ours[1][:12]}...: its scores would not be this file's. Evaluate it."
+        )
+
+
+class one_thread:
+    """The reference answers with one thread of PyTorch, so that a file does not depend on the machine's cores."""
+
+    def __enter__(self) -> None:
+        self.threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self.threads)
+
+
+def make_manifest(
+    policy: TorchPolicy, folder: Path, files: list[str], packages: Iterable[str] = (), **facts: Any
+) -> ExportManifest:
+    """What ``manifest.json`` says of the ``files`` in ``folder``, the first of which a runtime opens.
+
+    ``packages`` made them, beside onedp and torch: their versions, and ``facts``, go into the provenance.
+    """
+    spec = policy.spec
+    draft = ExportManifest(
+        name=policy.name,
+        task=policy.task,
+        model=files[0],
+        files={name: file_digest(folder / name) for name in files},
+        spec=spec,
+        sampler=policy.sampler.label,
+        noise_shape=(policy.sampler.draws, spec.horizon, spec.action_dim),
+        nfe=policy.nfe,
+        precision="float32",
+        weights_digest=str(policy.provenance["weights_digest"]),
+        parameters=sum(p.numel() for p in policy.denoiser.parameters()),
+        flops=0,
+        input_ranges={field.name: _range(policy, field.name, field.size) for field in spec.observations},
+        action_width=tuple(policy.normalizer.centre_width(spec.action.name)[1].tolist()),
+        tolerance=tolerance(policy.nfe),
+        reference_seed=REFERENCE_SEED,
+        reference_chunk=[],
+        provenance={**policy.provenance, "export": {"command": command_line(), **facts} | _versions(packages)},
+    )
+    obs, noise = draft.example_inputs(batch=1, seed=REFERENCE_SEED)
+    with FlopCounterMode(display=False) as counter:
+        chunk = policy.infer(obs, noise)
+    return dataclasses.replace(draft, flops=int(counter.get_total_flops()), reference_chunk=chunk[0].tolist())
+
+
+def _range(policy: TorchPolicy, name: str, size: int) -> tuple[Any, Any]:
+    stats = policy.normalizer.stats[name]
+    if size > LARGEST_LISTED_FIELD:
+        return float(stats.min.min()), float(stats.max.max())
+    return stats.min.tolist(), stats.max.tolist()
+
+
+def _versions(packages: Iterable[str]) -> dict[str, Any]:
+    names = ("onedp", "torch", *packages)
+    return {"versions": {name: importlib.metadata.version(name) for name in names}}
+
+
+def recorded_observations(policy: str | Path, data: Path | None, task: str | None = None) -> Recorded | None:
+    """Windows of real observations: of ``data``, else of what the package ships for the task; None when it ships none.
+
+    Raises ``DataError`` when ``data`` does not fit the policy's task.
+    """
+    manifest = read_manifest(resolve_artifact(policy))
+    if data is None and manifest.task not in OBSERVATIONS:
+        return None
+    source = data or shipped_observations(str(policy))
+    episodes = load_observations(source, get_task(task or manifest.task))
+    if missing := sorted({field.name for field in manifest.spec.observations} - set(episodes.arrays)):
+        raise DataError(
+            f"{source} has no {missing} for the check, only {sorted(episodes.arrays)}. Give another --data."
+        )
+    newest = np.random.default_rng(0).integers(0, episodes.n_steps, WINDOWS)
+    starts = episodes.starts[np.searchsorted(episodes.ends, newest, side="right")]
+    steps = np.maximum(newest[:, None] + np.arange(1 - manifest.spec.n_obs_steps, 1), starts[:, None])
+    windows = {field.name: np.asarray(episodes.arrays[field.name])[steps] for field in manifest.spec.observations}
+    return Recorded(Path(source).name, windows)
