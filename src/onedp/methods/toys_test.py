@@ -433,21 +433,23 @@ def test_halvings_need_a_power_of_two():
 
 def test_average_velocities_obey_the_total_derivative():
     """Against differences along the straight path of one noise and one chunk."""
-    jump = JumpDenoiser(untrained(Flow(time_scale=10.0), "flow")).double()
-    torch.nn.init.normal_(jump.arrival[-1].weight, std=0.1)  # type: ignore[arg-type]
+    jump = JumpDenoiser(untrained(Flow(time_scale=10.0), "flow"))
     generator = torch.Generator().manual_seed(0)
-    chunks, eps = torch.randn((2, 5, *CHUNK), generator=generator).double()
-    t, r, cond = torch.linspace(0.3, 0.9, 5).double(), torch.linspace(0.0, 0.4, 5).double(), torch.zeros(5, 1).double()
+    for parameter in jump.parameters():  # an untrained MLP does not heed its times
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    chunks, eps = torch.randn((2, 5, *CHUNK), generator=generator)
+    t, r, cond = torch.linspace(0.3, 0.9, 5), torch.linspace(0.0, 0.4, 5), torch.zeros(5, 1)
     with torch.no_grad():
         x_t = diffuse(jump.schedule, chunks, t, eps)
         found = average_velocity_target(jump, x_t, r, t, eps - chunks, cond)
-        h = 1e-3
+        h = 3e-3
         ends = [
             jump.raw_to(diffuse(jump.schedule, chunks, t + sign * h, eps), t + sign * h, r, cond) for sign in (1, -1)
         ]
         change = (ends[0] - ends[1]) / (2 * h)
+    assert change.abs().max() > 0.05
     expected = eps - chunks - (t - r)[:, None, None] * change
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize("schedule", [Edm(), CosineDdpm(), Flow()], ids=["edm", "ddpm", "flow"])
