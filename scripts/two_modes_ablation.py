@@ -179,11 +179,11 @@ def ablation_row(lab: TwoModesLab, name: str, lever: Recipe, options: Options) -
     """Train and examine one recipe with every seed."""
     contestant = Contestant(f"{name}", lever.process, "onedp-s", "small", None)
     teacher = lab.teacher(lever.process)
-    reference = lab.examined(teacher, lever.process, lab.reference_sampler[lever.process])
     numbers: list[dict[str, float | None]] = []
     finished: list[int] = []
     for seed in options.seeds:
         try:
+            reference = lab.examined(teacher, lever.process, lab.reference_sampler[lever.process])
             trained = lab.trained_by(contestant, lever.config, lever.batch_size, options.budget, seed)
             own = {**lab.relative_cost(contestant, trained), **lab.examined(trained, lever.process, lever.sampler())}
         except UnfinishedError:
