@@ -17,6 +17,7 @@ from typing import Any
 
 import tyro
 
+from onedp.bench.cells import UnfinishedError
 from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Column, Row
 from onedp.bench.output import markdown, results_json
@@ -143,12 +144,16 @@ class Options:
     """Training seeds."""
     budget: float = 0.1
     """Share of the teacher's training, in counted passes."""
+    only_finished: bool = False
+    """Train nothing: write the table of what is there."""
 
 
 def main(options: Options) -> None:
     """Run what is missing and write the table."""
-    lab = TwoModesLab(options.bench)
+    lab = TwoModesLab(options.bench, make_missing=not options.only_finished)
     rows = [ablation_row(lab, name, LEVERS[name], options) for name in options.rows or LEVERS]
+    if options.only_finished:
+        rows = [row for row in rows if row.seeds]
     reference = {
         process: lab.examined(lab.teacher(process), process, lab.reference_sampler[process])
         for process in sorted({LEVERS[row.contestant].process for row in rows})
@@ -174,19 +179,21 @@ def ablation_row(lab: TwoModesLab, name: str, lever: Recipe, options: Options) -
     """Train and examine one recipe with every seed."""
     contestant = Contestant(f"{name}", lever.process, "onedp-s", "small", None)
     teacher = lab.teacher(lever.process)
-    reference = lab.examined(teacher, lever.process, lab.reference_sampler[lever.process])
     numbers: list[dict[str, float | None]] = []
-    try:
-        for seed in options.seeds:
+    finished: list[int] = []
+    for seed in options.seeds:
+        try:
+            reference = lab.examined(teacher, lever.process, lab.reference_sampler[lever.process])
             trained = lab.trained_by(contestant, lever.config, lever.batch_size, options.budget, seed)
             own = {**lab.relative_cost(contestant, trained), **lab.examined(trained, lever.process, lever.sampler())}
-            numbers.append({**own, "target": float(meets_target(own, reference))})
-            print(
-                name, seed, {k: own[k] for k in ("valid", "share_error", "sliced_wasserstein", "cpu_ratio")}, flush=True
-            )
-    except OneDPError as error:
-        return Row(name, name, options.budget, options.seeds, tuple(numbers), f"{error}")
-    return Row(name, name, options.budget, options.seeds, tuple(numbers))
+        except UnfinishedError:
+            continue
+        except OneDPError as error:
+            return Row(name, name, options.budget, tuple(finished), tuple(numbers), str(error))
+        finished.append(seed)
+        numbers.append({**own, "target": float(meets_target(own, reference))})
+        print(name, seed, {k: own[k] for k in ("valid", "share_error", "sliced_wasserstein", "cpu_ratio")}, flush=True)
+    return Row(name, name, options.budget, tuple(finished), tuple(numbers))
 
 
 def meets_target(own: Mapping[str, float | None], reference: Mapping[str, float | None]) -> bool:
