@@ -177,6 +177,7 @@ def test_scores_do_not_depend_on_the_number_of_workers(pusht_policy, tmp_path, m
     results = [evaluate(replace(base, workers=workers, **timed)) for workers in (1, 2)]
     assert results[0].per_episode == results[1].per_episode
     assert results[0].timing == results[1].timing
+    assert results[0].timing is not None
     assert (results[0].timing.dropped > 0) == bool(timed)
     assert len({row.score for row in results[0].per_episode}) > 5
     assert results[0].passes_counted == results[0].nfe == 1
