@@ -29,6 +29,12 @@ from onedp.files import replaced_file
 from onedp.tasks import get_task
 
 COLOURS = ("#1b6ca8", "#c2571a", "#2f8f5b", "#8a4fa3", "#7a7a7a", "#b3a000")
+HEADER = """# Charged latency
+
+Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
+Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
+fades it away). Intervals are at 95 %. `latency_ms` in the files depends on what else the machine did.
+"""
 MARKERS = {"sync": "o", "drop-late": "s", "ensemble": "^", "rtc": "D"}
 
 
@@ -248,7 +254,7 @@ def main(options: Options) -> None:
     if not results:
         raise OneDPError(f"There is no finished cell in {options.folder}.")
     with replaced_file(options.folder / "README.md") as temporary:
-        temporary.write_text(f"# Charged latency\n\nMade by `benchmarks/latency_grid.py`.\n\n{table(results)}\n")
+        temporary.write_text(f"{HEADER}\n{table(results)}\n")
     draw(results, options.plot or options.folder / "latency.png")
 
 
