@@ -1,7 +1,7 @@
 """What latency costs when the world does not wait: policies x latencies x tasks x executors, one file a cell.
 
     python benchmarks/latency_grid.py --policies pusht-keypoints-onedp-s pusht-keypoints-ddpm@ddim:10 \
-        --tasks pusht-drift@speed=0 pusht-drift@speed=10 --latencies 0 0.075 0.669 --executors sync drop-late rtc
+        --tasks pusht-drift@speed=0 pusht-drift@speed=4 --latencies 0 0.075 0.669 --executors sync drop-late rtc
 
 Cells that are there already are kept, so a run that was stopped goes on where it was: delete a file to make it again.
 ``POLICY@SAMPLER:starts=10`` gives a slow policy fewer starts. ``--latencies paper`` charges each policy what its
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,6 +29,12 @@ from onedp.files import replaced_file
 from onedp.tasks import get_task
 
 COLOURS = ("#1b6ca8", "#c2571a", "#2f8f5b", "#8a4fa3", "#7a7a7a", "#b3a000")
+HEADER = """# Charged latency
+
+Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
+Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
+fades it away). Intervals are at 95 %. `latency_ms` in the files depends on what else the machine did.
+"""
 MARKERS = {"sync": "o", "drop-late": "s", "ensemble": "^", "rtc": "D"}
 
 
@@ -37,7 +44,7 @@ class Options:
 
     policies: tuple[str, ...] = ("pusht-keypoints-onedp-s",)
     """POLICY, POLICY@SAMPLER, and :starts=N behind either."""
-    tasks: tuple[str, ...] = ("pusht-drift@speed=0", "pusht-drift@speed=10", "pusht-reset")
+    tasks: tuple[str, ...] = ("pusht-drift@speed=0", "pusht-drift@speed=4", "pusht-reset")
     latencies: tuple[str, ...] = ("paper",)
     """Seconds, paper, measured, or files of recorded latencies."""
     executors: tuple[str, ...] = ("sync",)
@@ -116,8 +123,13 @@ def how_of(result: EvaluationResult) -> str:
 
 
 def line_of(result: EvaluationResult) -> tuple[str, str, str]:
-    """What the cells of one line of the plot have in common: task, policy and sampler, executor."""
-    return result.task, f"{result.policy} {result.sampler}", how_of(result)
+    """What the cells of one line of the plot have in common: task, policy and sampler, executor and re-planning."""
+    assert result.timing is not None
+    return (
+        result.task,
+        f"{result.policy} {result.sampler}",
+        f"{how_of(result)}, replan {result.timing.replan_steps}",
+    )
 
 
 def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> float | None:
@@ -172,38 +184,47 @@ def _budgets(results: Sequence[EvaluationResult]) -> list[str]:
 
 
 def draw(results: Sequence[EvaluationResult], path: Path) -> None:
-    """Success with 95 % intervals against the charged latency: a panel a task, a line a policy and executor."""
+    """Success and score with 95 % intervals against the latency: a column a task, a line a policy and executor."""
     tasks = sorted({row.task for row in results})
-    figure = Figure(figsize=(max(6.0, 3.0 * len(tasks)), 3.6))
-    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     names = sorted({line_of(row)[1] for row in results})
+    figure = Figure(figsize=(max(6.0, 3.0 * len(tasks)), 5.4))
+    panels = figure.subplots(2, len(tasks), sharey="row", squeeze=False)
     handles: dict[str, Any] = {}
-    for axes, task in zip(panels, tasks, strict=True):
-        _panel(axes, task, [row for row in results if row.task == task], names)
-        artists, labels = axes.get_legend_handles_labels()
+    for (upper, lower), task in zip(panels.T, tasks, strict=True):
+        own = [row for row in results if row.task == task]
+        _panel(upper, own, names, lambda row: (row.success_rate, *row.success_ci95))
+        _panel(lower, own, names, lambda row: (row.score_mean, *row.score_ci95))
+        upper.set_title(task, fontsize=8)
+        upper.set_ylim(0, 1)
+        lower.set_xlabel("charged latency [ms]")
+        artists, labels = upper.get_legend_handles_labels()
         handles.update(zip(labels, artists, strict=True))
-    panels[0].set_ylabel("success")
+    panels[0, 0].set_ylabel("success")
+    panels[1, 0].set_ylabel("score")
     legend_in = 0.17 * ((len(handles) + 1) // 2) + 0.1
-    figure.set_figheight(3.2 + legend_in)
+    figure.set_figheight(5.0 + legend_in)
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=2, fontsize=7, frameon=False)
-    figure.tight_layout(rect=(0, legend_in / (3.2 + legend_in), 1, 1))
+    figure.tight_layout(rect=(0, legend_in / (5.0 + legend_in), 1, 1))
     with replaced_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:] or "png")
 
 
-def _panel(axes: Axes, task: str, results: Sequence[EvaluationResult], names: Sequence[str]) -> None:
+def _panel(
+    axes: Axes,
+    results: Sequence[EvaluationResult],
+    names: Sequence[str],
+    value: Callable[[EvaluationResult], tuple[float, float, float]],
+) -> None:
+    """``value``: a row's number and the ends of its interval."""
     lines = itertools.groupby(sorted(results, key=line_of), key=line_of)
     for index, ((_, name, how), cells) in enumerate(lines):
         rows = sorted(cells, key=charged_s)
-        x = [1000 * charged_s(row) * (1 + 0.03 * index) + 10 for row in rows]  # beside each other; 0 stays on the axis
-        y = [row.success_rate for row in rows]
-        below = [row.success_rate - row.success_ci95[0] for row in rows]
-        above = [row.success_ci95[1] - row.success_rate for row in rows]
         executor = how.split(",")[0]
+        y, low, high = np.array([value(row) for row in rows]).T
         axes.errorbar(
-            x,
+            [1000 * charged_s(row) * (1 + 0.03 * index) + 10 for row in rows],  # beside each other; 0 is on the axis
             y,
-            yerr=[below, above],
+            yerr=[y - low, high - y],
             color=COLOURS[names.index(name) % len(COLOURS)],
             marker=MARKERS[executor],
             linestyle="-" if executor == "sync" else "--" if executor == "drop-late" else ":",
@@ -216,9 +237,6 @@ def _panel(axes: Axes, task: str, results: Sequence[EvaluationResult], names: Se
     ticks = (0, 20, 80, 200, 680)
     axes.set_xticks([tick + 10 for tick in ticks], [str(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_ylim(0, 1)
-    axes.set_title(task, fontsize=8)
-    axes.set_xlabel("charged latency [ms]")
 
 
 def main(options: Options) -> None:
@@ -236,7 +254,7 @@ def main(options: Options) -> None:
     if not results:
         raise OneDPError(f"There is no finished cell in {options.folder}.")
     with replaced_file(options.folder / "README.md") as temporary:
-        temporary.write_text(f"# Charged latency\n\nMade by `benchmarks/latency_grid.py`.\n\n{table(results)}\n")
+        temporary.write_text(f"{HEADER}\n{table(results)}\n")
     draw(results, options.plot or options.folder / "latency.png")
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import OneStep, Sampler
-from onedp.diffusion.schedule import expand_like
+from onedp.diffusion.schedule import expand_like, level_times
 
 MAX_GUIDANCE = 5.0
 """Cap of the guidance's strength, as in RTC (arXiv 2506.07339): at high noise its theory is too sure."""
@@ -83,7 +83,7 @@ def warm_noise(
 
     In units of the noise: the sampler multiplies it by its noise scale and the standard deviation of that level.
     """
-    t = sampler.times(denoiser.schedule, noise)
+    t = level_times(denoiser.schedule, sampler.level, len(noise), noise.device)
     alpha, sigma, deviation = (
         expand_like(part, noise)
         for part in (denoiser.schedule.alpha(t), denoiser.schedule.sigma(t), denoiser.schedule.prior_scale(t))

@@ -75,7 +75,7 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(grid, tmp_path, monkeypatc
     text = (tmp_path / "README.md").read_text()
     assert "| pusht-drift@speed=10 | student | one-step | 100 ms | sync | 8 | 50 |" in text
     assert "| 33% | 27% | 7% | 3.0 |" in text
-    assert "- pusht-drift@speed=10, student one-step, sync: 0 ms" in text
+    assert "- pusht-drift@speed=10, student one-step, sync, replan 8: 0 ms" in text
     assert (tmp_path / "latency.png").stat().st_size > 5000
     grid.main(grid.Options(folder=tmp_path, plot=tmp_path / "again.svg", plot_only=True))
     assert "charged latency" in (tmp_path / "again.svg").read_text()

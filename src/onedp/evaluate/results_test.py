@@ -200,6 +200,7 @@ def charged(**options) -> Timing:
 def test_charged_results_say_so_wherever_they_appear(validator, tmp_path):
     result = fake_evaluation(timing=charged(executor="rtc"))
     assert result.label == "pusht-keypoints-ddpm@ddim:10 (0.075 s, rtc)"
+    assert result.timing is not None
     assert result.timing.completion_s == 0.4
     assert (result.timing.delay_ticks, result.timing.seam_jump) == (3.5, 5.0)
     frozen = fake_evaluation(timing=Timing.of(Execution(), SPEC, 10.0, [Counters()], [Seams()], []))

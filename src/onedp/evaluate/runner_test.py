@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -163,12 +164,21 @@ def pusht_policy(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_scores_do_not_depend_on_the_number_of_workers(pusht_policy):
-    results = [
-        evaluate(EvaluationRequest(str(pusht_policy), None, None, episodes=30, first_seed=200_000, workers=workers))
-        for workers in (1, 2)
-    ]
+@pytest.mark.parametrize(
+    "timed",
+    [{}, {"task": "pusht-drift@speed=30,limit=4", "executor": "rtc", "noise": "warm", "latency": "recorded.json"}],
+    ids=["frozen", "charged"],
+)
+def test_scores_do_not_depend_on_the_number_of_workers(pusht_policy, tmp_path, monkeypatch, timed):
+    monkeypatch.chdir(tmp_path)
+    recorded = {"format": "onedp.latency-histogram/1", "latencies_s": [0.02, 0.05, 0.3]}
+    (tmp_path / "recorded.json").write_text(json.dumps(recorded))
+    base = EvaluationRequest(str(pusht_policy), None, None, episodes=30, first_seed=200_000)
+    results = [evaluate(replace(base, workers=workers, **timed)) for workers in (1, 2)]
     assert results[0].per_episode == results[1].per_episode
+    assert results[0].timing == results[1].timing
+    assert results[0].timing is not None
+    assert (results[0].timing.dropped > 0) == bool(timed)
     assert len({row.score for row in results[0].per_episode}) > 5
     assert results[0].passes_counted == results[0].nfe == 1
     assert results[0].environment_steps_per_s > 0

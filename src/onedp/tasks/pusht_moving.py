@@ -28,7 +28,7 @@ CLEARANCE_PX = 150.0
 class Drift:
     """``pusht-drift``: the T slides all the time, or is nudged at random times, until it is on its goal."""
 
-    speed: float = 10.0
+    speed: float = 4.0
     """Speed of the slide [px/s], in a direction of the episode's own; the T turns back near the walls."""
     nudge: float = 0.0
     """Length of a nudge [px], in a random direction."""
