@@ -107,7 +107,6 @@ class ActConfig:
 
     kind = "act"
     only_method = "act"
-    gaussian = False  # only denoising networks can be
 
     def __post_init__(self) -> None:
         _check_transformer(self.width, self.heads, self)
@@ -185,7 +184,7 @@ EncoderName = Literal["state", "light", "resnet18", "points"]
 
 
 def fitting_encoder(spec: PolicySpec) -> EncoderName:
-    """The encoder that the observations ask for: light for pictures, points for point clouds, else state.
+    """The encoder that the observations ask for: resnet18 for pictures, points for point clouds, else state.
 
     Raises ``OneDPError`` for both at once, which no encoder reads.
     """
@@ -196,7 +195,7 @@ def fitting_encoder(spec: PolicySpec) -> EncoderName:
             f"No encoder reads pictures ({', '.join(pictures)}) and point clouds ({', '.join(clouds)}) together. Leave "
             "one of them out, or choose an encoder: light and resnet18 take the points as one flat vector."
         )
-    return "light" if pictures else "points" if clouds else "state"
+    return "resnet18" if pictures else "points" if clouds else "state"
 
 
 def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:

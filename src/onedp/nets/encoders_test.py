@@ -83,7 +83,7 @@ def test_the_light_network_is_light_and_keeps_a_fine_map():
 
 @pytest.mark.parametrize(
     ("fields", "name"),
-    [((POSE, TASK), "state"), ((POSE, PICTURE), "light"), ((CLOUD, POSE), "points")],
+    [((POSE, TASK), "state"), ((POSE, PICTURE), "resnet18"), ((CLOUD, POSE), "points")],
 )
 def test_the_observations_choose_the_encoder(fields, name):
     spec = spec_of(*fields)
