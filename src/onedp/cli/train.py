@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from onedp.cli.resume import only_resume
+from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
-from onedp.nets.config import NETWORK_SIZES
+from onedp.nets.config import NETWORK_SIZES, ImageEncoderConfig
 from onedp.train.config import LoopConfig, TeacherRun
 
 
@@ -18,9 +21,10 @@ class Train:
     """Train a diffusion policy (the teacher) on demonstrations."""
 
     task: str = "pusht-keypoints"
-    """Task of the table (pusht-keypoints, pusht-state) or my_module:my_task."""
+    """Task of the table (pusht-keypoints, pusht-state, pusht-image), my_module:my_task, or recorded: whatever the data
+    set holds, without an environment."""
     data: Path | None = None
-    """Demonstrations: diffusion_policy zarr (folder or zip) or npz."""
+    """Demonstrations: diffusion_policy zarr (folder or zip), npz, LeRobot folder, robomimic HDF5, or hub:OWNER/NAME."""
     process: Literal["ddpm", "edm"] = "ddpm"
     """Noise process."""
     network: Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
@@ -29,6 +33,14 @@ class Train:
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
     """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
+    normalization: NormalizationMode = "min_max"
+    """How observations and actions are scaled: to [-1, 1], or to mean 0 and deviation 1."""
+    crop: tuple[int, int] | None = None
+    """Height and width of the part of a picture that is looked at, random in training; None: 7/8 of it."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
+    recorded: Annotated[RecordedConfig, tyro.conf.arg(name="")] = field(default_factory=RecordedConfig)
+    loader_threads: int = 2
+    """Threads that read pictures ahead."""
     mirror: bool = False
     """Train on mirror images of the demonstrations too, for tasks that look the same in a mirror (Push-T does)."""
     steps: int = 20_000
@@ -58,7 +70,11 @@ class Train:
             data=data,
             method=replace(method, optimizer=replace(method.optimizer, lr=self.lr)),
             network=NETWORK_SIZES[self.network],
+            normalization=self.normalization,
             mirror=self.mirror,
+            reading=self.reading,
+            recorded=self.recorded,
+            encoder=None if self.crop is None else ImageEncoderConfig(crop=self.crop),
             loop=LoopConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,
@@ -68,6 +84,7 @@ class Train:
                 threads=self.threads,
                 tracker=self.tracker,
                 checkpoint_every=self.checkpoint_every,
+                loader_threads=self.loader_threads,
             ),
         )
 

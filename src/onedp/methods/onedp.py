@@ -24,7 +24,7 @@ from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.method import Batch, Method, OptimizerRole
-from onedp.methods.pairs import PairPool, load_pairs, make_pairs, save_pairs
+from onedp.methods.pairs import PairPool, Rows, load_pairs, make_pairs, save_pairs
 
 
 class OneDp(Method):
@@ -67,12 +67,12 @@ class OneDp(Method):
         self.result = "generator"
         self._pairs: PairPool | None = None
 
-    def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
+    def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions for the regression phase, or find them from before a resume."""
         if not self.config.regression_steps:
             return 0.0
         file = folder / "pairs.safetensors"
-        self._pairs = load_pairs(file, key, generator.device)
+        self._pairs = load_pairs(file, key, generator.device, nobs)
         if self._pairs is None:
             count, deterministic = self.config.regression_pairs, self.config.variant == "d"
             self._pairs = make_pairs(self.teacher, self.teacher_sampler, nobs, count, deterministic, generator)

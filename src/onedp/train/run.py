@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import dacite
-import numpy as np
 import torch
 
-from onedp.data.normalize import fit_normalizer
+from onedp.data.config import RecordedConfig
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import OneDPError, TrainingError
 from onedp.files import recover_folder, write_json
@@ -25,17 +24,13 @@ from onedp.methods.method import Method
 from onedp.methods.onedp import OneDp
 from onedp.nets.build import build_denoiser
 from onedp.policy import TorchPolicy, load_policy, save_policy
-from onedp.tasks import get_task
-from onedp.tasks.demonstrations import (
-    demonstration_warnings,
-    load_demonstrations,
-    load_observations,
-    load_own_observations,
-)
+from onedp.tasks.demonstrations import demonstration_warnings
+from onedp.tasks.recorded import RECORDED, recorded_config
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
+from onedp.train.data import data_provenance, random_crop, student_observations, teacher_data
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
-from onedp.train.windows import joined, window_tensors
+from onedp.train.windows import window_tensors
 
 MOVED_ENOUGH = 1e-3
 """Root-mean-square change of the student's normalised actions below which distillation did next to nothing."""
@@ -45,31 +40,29 @@ def train_teacher(
     run: TeacherRun, out: Path, resume: bool = False, stop_after: int | None = None
 ) -> TorchPolicy | None:
     """Train a teacher and save it at ``out/policy``; None when stopped early by ``stop_after``."""
-    task = get_task(run.task)
     accelerator = make_accelerator(run.loop, out)
-    episodes = load_demonstrations(run.data, task)
+    with accelerator.main_process_first():  # who writes the frame cache
+        data = teacher_data(run)
+    task, episodes = data.task, data.episodes
     _warn(demonstration_warnings(episodes, task.spec))
-    recordings = [episodes, *([load_demonstrations(run.data, task, mirrored=True)] if run.mirror else [])]
-    arrays = {name: np.concatenate([each.arrays[name] for each in recordings]) for name in episodes.arrays}
-    normalizer = fit_normalizer(arrays, task.spec, run.normalization)
-    data = joined([window_tensors(each, task.spec, normalizer) for each in recordings])
     schedule, parameterization = _process(run.method.process)
     torch.manual_seed(run.loop.seed)
-    denoiser = build_denoiser(run.network, task.spec, schedule, parameterization)
+    denoiser = build_denoiser(run.network, task.spec, schedule, parameterization, data.encoder)
     clip = 1.0 if run.normalization == "min_max" else None
     method = Denoising(run.method, denoiser, run.loop.steps, clip)
     policy = TorchPolicy(
         name=out.name,
         spec=task.spec,
-        task=run.task,
+        task="" if run.task == RECORDED else run.task,
         denoiser=denoiser,
         sampler=method.sampler(),
-        normalizer=normalizer,
+        normalizer=data.normalizer,
         network=run.network,
-        provenance={"data_digest": episodes.digest(), "data_episodes": len(episodes), "data_steps": episodes.n_steps},
+        provenance=data_provenance(episodes, run.recorded if run.task == RECORDED or run.recorded.fields else None),
         device=accelerator.device,
+        encoder=data.encoder,
     )
-    return _run(method, data, run, run.loop, out, policy, accelerator, resume, stop_after)
+    return _run(method, data.windows, run, run.loop, out, policy, accelerator, resume, stop_after)
 
 
 def distill_student(
@@ -80,11 +73,9 @@ def distill_student(
     teacher = load_policy(run.teacher, device=str(accelerator.device))
     if teacher.nfe == 1:
         raise TrainingError(f"{run.teacher} is a one-step student itself; distil from its teacher.")
-    if teacher.task:
-        episodes = load_observations(run.data, get_task(teacher.task))
-    else:  # an imported policy without a task of ours
-        episodes = load_own_observations(run.data, teacher.spec)
-    data = window_tensors(episodes, teacher.spec, teacher.normalizer)
+    with accelerator.main_process_first():
+        episodes = student_observations(run, teacher)
+    data = window_tensors(episodes, teacher.spec, teacher.normalizer, random_crop(teacher.encoder))
     torch.manual_seed(run.loop.seed)
     sampler = (
         teacher if run.method.regression_sampler is None else teacher.with_sampler(run.method.regression_sampler)
@@ -95,9 +86,7 @@ def distill_student(
         name=out.name,
         sampler=method.sampler(),
         provenance={
-            "data_digest": episodes.digest(),
-            "data_episodes": len(episodes),
-            "data_steps": episodes.n_steps,
+            **data_provenance(episodes, recorded_config(teacher.provenance)),
             "teacher": {
                 "name": teacher.name,
                 "weights_digest": teacher.provenance.get("weights_digest"),
@@ -169,6 +158,11 @@ def _from_anywhere(run: TeacherRun | StudentRun) -> dict[str, Any]:
 def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What must agree for a checkpoint to be continued, and what provenance keeps: options and digests, no paths."""
     options = plain_run(run)
+    del options["loop"]["loader_threads"]
+    del options["reading"]  # the digest knows which episodes it is, and where pictures are cached changes nothing
+    for name, default in (("recorded", RecordedConfig()), ("encoder", None)):  # runs from before there were these
+        if getattr(run, name, default) == default:
+            options.pop(name, None)
     options["data"] = Path(options["data"]).name
     options["data_digest"] = provenance["data_digest"]
     if isinstance(run, StudentRun):
