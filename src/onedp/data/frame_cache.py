@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy import ndarray
 
 from onedp.data.lazy import LazyArray
 from onedp.data.recording import Recording
@@ -30,23 +29,21 @@ def with_frame_cache(recording: Recording, names: Iterable[str], folder: Path) -
     of change, and to the chosen episodes; the others are never deleted here. Raises ``DataError`` when the disk is too
     small.
     """
-    files: dict[str, Path] = {}
+    cached: dict[str, LazyArray] = {}
     bad: dict[int, str] = dict(recording.bad_episodes)
     for name in names:
         if not recording.headers[name].is_lazy:
             continue
         array = recording.read(name)
         if isinstance(array, LazyArray):
-            files[name] = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{_key(recording, name)}.npy"
-            if not files[name].is_file():
-                _write(array, recording, name, files[name])
-            bad |= {int(each): why for each, why in json.loads(_notes(files[name]).read_text()).items()}
+            file = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{_key(recording, name)}.npy"
+            if not file.is_file():
+                _write(array, recording, name, file)
+            bad |= {int(each): why for each, why in json.loads(_notes(file).read_text()).items()}
+            frames = np.load(file, mmap_mode="r")
+            cached[name] = replace(array, read=frames.__getitem__, run=1)  # the digest is still the source's
     inner = recording.open_array
-
-    def open_array(name: str) -> ndarray:
-        return np.load(files[name], mmap_mode="r") if name in files else inner(name)
-
-    return replace(recording, open_array=open_array, bad_episodes=bad)
+    return replace(recording, open_array=lambda name: cached[name] if name in cached else inner(name), bad_episodes=bad)
 
 
 def _key(recording: Recording, name: str) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from onedp.data.lerobot_cameras import Camera
-from onedp.data.lerobot_meta import LeRobotMeta, read_meta
+from onedp.data.lerobot_meta import LeRobotMeta, picture_shape, read_meta
 from onedp.data.parquet import count_rows, read_columns
 from onedp.data.recording import ArrayHeader, Recording
 from onedp.errors import DataError
@@ -58,8 +58,6 @@ def _header(feature: Mapping[str, object]) -> ArrayHeader:
     """Without the axis of steps."""
     kind = str(feature["dtype"])
     if kind == "video":
-        from onedp.data.lerobot_meta import picture_shape
-
         return ArrayHeader(picture_shape(feature), "uint8")
     shape = tuple(int(n) for n in feature["shape"])  # type: ignore[attr-defined]
     if kind == "image":

@@ -225,7 +225,7 @@ class Demonstrations:
 
 def _datasets(group: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Arrays of a demonstration and of its groups, named ``obs/<key>``."""
-    found = {}
+    found: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
     for name, item in group.items():
         if name in NOT_READ:
             continue

@@ -162,7 +162,7 @@ def rate_from_timestamps(recording: Recording) -> float | None:
     header = recording.headers.get("timestamp")
     if header is None or recording.problem("timestamp") or header.shape[1:] not in ((), (1,)):
         return None
-    steps = np.diff(recording.read("timestamp").reshape(-1).astype(np.float64))
+    steps = np.diff(np.asarray(recording.read("timestamp"), dtype=np.float64).reshape(-1))
     inside = np.delete(steps, recording.ends[:-1] - 1)  # not from one episode to the next
     period_s = float(np.median(inside)) if len(inside) else 0.0
     return 1.0 / period_s if period_s > 0 else None

@@ -61,7 +61,7 @@ class ImageEncoder(nn.Module):
     """``{name: (B, To, *shape)} -> (B, To * features)``: fields in the spec's order within each step.
 
     Pictures are fields of shape (H, W, 3) and type uint8, normalised like every other field. They are cropped at the
-    centre, in training too: teacher and student must see the same.
+    centre; training crops them at random beforehand (``train.windows``), so that teacher and student see the same.
     """
 
     def __init__(self, config: ImageEncoderConfig, spec: PolicySpec):

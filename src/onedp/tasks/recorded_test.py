@@ -52,7 +52,9 @@ def test_chosen_fields(tmp_path: Path) -> None:
     episodes = load_demonstrations(tmp_path / "d.npz", task, fields=config.fields)
     assert {name: values.shape for name, values in episodes.arrays.items()} == {"joint": (8, 1), "action": (8, 2)}
     wrong = RecordedConfig(fields={"joint": "qq", "action": "u"}, rate_hz=5.0)
-    with pytest.raises(DataError, match=r"has no 'qq', which was chosen for 'joint'. It has \['q', 'u'\]"):
+    with pytest.raises(
+        DataError, match=r"has no 'qq', which was chosen for 'joint'. Did you mean 'q'\? It has \['q', 'u'\]"
+    ):
         recorded_task(tmp_path / "d.npz", READ, wrong)
 
 
@@ -88,9 +90,9 @@ def test_conventions_of_actions(tmp_path: Path) -> None:
 
 
 def test_episodes_with_holes_are_left_out_when_they_may_be(tmp_path: Path) -> None:
-    state = np.ones((8, 2))
-    state[4, 1] = np.nan
-    arrays = {"observation.state": state, "action": np.arange(16.0).reshape(8, 2), "episode_ends": [3, 6, 6, 8]}
+    state, action = np.ones((40, 2)), np.arange(80.0).reshape(40, 2)
+    state[16, 1] = np.nan
+    arrays = {"observation.state": state, "action": action, "episode_ends": [15, 20, 20, 40]}
     np.savez(tmp_path / "d.npz", **arrays)
     config = RecordedConfig(rate_hz=10.0)
     with pytest.raises(DataError, match=r"episode 2 is empty .*--skip-bad-episodes"):
@@ -98,9 +100,9 @@ def test_episodes_with_holes_are_left_out_when_they_may_be(tmp_path: Path) -> No
     skip = ReadingConfig(skip_bad_episodes=True)
     task = recorded_task(tmp_path / "d.npz", skip, config)
     episodes = load_demonstrations(tmp_path / "d.npz", task, reading=skip)
-    assert episodes.ends.tolist() == [3, 5]
-    np.testing.assert_array_equal(episodes.dense("action"), np.arange(16.0).reshape(8, 2)[[0, 1, 2, 6, 7]])
+    assert episodes.ends.tolist() == [15, 35]
+    np.testing.assert_array_equal(episodes.dense("action"), action[[*range(15), *range(20, 40)]])
     assert demonstration_warnings(episodes, task.spec)[0] == (
-        "2 episodes were left out. Episode 2 is empty or ends before it starts (it starts at step 6 and ends at 6). "
+        "2 episodes were left out. Episode 2 is empty or ends before it starts (it starts at step 20 and ends at 20). "
         "Episode 1 has NaN or infinity in 'observation.state', first at step 1."
     )
