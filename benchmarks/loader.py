@@ -98,8 +98,7 @@ def main() -> None:
         ("zarr, 128 pictures a chunk", options.data, ReadingConfig()),
     ):
         data = windows_of(path, reading)
-        slow = path == options.data
-        rates[name] = round(windows_per_s(data, 1 if slow else options.batches), 1)
+        rates[name] = round(windows_per_s(data, options.batches), 1)
         print(f"{name:<30} {rates[name]:>10,.1f} windows a second")
     training = round(training_windows_per_s(windows_of(work / "av1", cached), 2), 2)
     print(f"{'training, one thread':<30} {training:>10,.1f} windows a second")

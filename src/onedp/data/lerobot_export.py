@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,9 +202,8 @@ class VideoWriter:
 
     def __init__(self, path: Path, height: int, width: int, fps: float, codec: Codec):
         self._av = import_av(path)
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
         encoder, options = ENCODERS[codec]
-        from fractions import Fraction
-
         rate = Fraction(fps).limit_denominator(10000)
         try:
             self._container = self._av.open(str(path), "w")

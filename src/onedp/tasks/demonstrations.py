@@ -126,7 +126,10 @@ def _load(
     names = tuple(field.name for field in fields)
     raw_names = task.raw_arrays + ((task.spec.action.name,) if task.spec.action.name in names else ())
     raw_keys, own_keys = (recorded_keys(recording, each, chosen) for each in (raw_names, names))
-    if not _fits(recording, raw_keys, raw_names, task.raw_fields) and _fits(recording, own_keys, names, fields):
+    as_raw, as_own = set(raw_keys) == set(raw_names), set(own_keys) == set(names)
+    if as_raw and as_own:
+        as_raw = _fits(recording, raw_keys, task.raw_fields) or not _fits(recording, own_keys, fields)
+    if as_own and not as_raw:
         if mirrored:
             raise DataError(
                 f"{recording.source}: --mirror needs {list(task.raw_arrays)}, the data set has the fields of "
@@ -153,10 +156,8 @@ def _load(
     return episodes
 
 
-def _fits(recording: Recording, keys: Mapping[str, str], names: Iterable[str], fields: Iterable[FieldSpec]) -> bool:
-    """Whether all ``names`` were found, those of ``fields`` in their shapes."""
-    if set(names) - set(keys):
-        return False
+def _fits(recording: Recording, keys: Mapping[str, str], fields: Iterable[FieldSpec]) -> bool:
+    """Whether the arrays of ``fields`` have their shapes."""
     shapes = {name: recording.headers[key].shape[1:] for name, key in keys.items()}
     return all(shapes[field.name] == field.shape for field in fields if field.name in shapes)
 

@@ -145,6 +145,8 @@ def test_recorded_and_rendered_pictures_look_the_same(pusht_human: Path) -> None
         simulator.agent.position = agent.tolist()
         simulator.block.angle = float(angle)
         simulator.block.position = block.tolist()
+        for body in (simulator.agent, simulator.block):
+            simulator.space.reindex_shapes_for_body(body)  # what is drawn is where the shapes were last seen
         assert isinstance(env, PushTEnvironment)
         seen = env._observe(states[step].astype(np.float64))
         recorded = episodes.arrays["image"][np.array([step])][0]
