@@ -95,7 +95,7 @@ def main(options: Options) -> None:
         result = results[file]
         sampler = None if file.endswith("-own") else result.sampler
         policy = load_policy(result.policy, sampler)
-        film = record_episode(policy, get_task(result.task), options.seed, result.first_seed, size=192)
+        film = record_episode(policy, get_task(result.task), options.seed, result.per_episode, size=192)
         row = next(episode for episode in result.per_episode if episode.seed == options.seed)
         if film.scores[-1] != row.score:
             raise SystemExit(f"{file}: seed {options.seed} replayed with {film.scores[-1]}, recorded {row.score}.")

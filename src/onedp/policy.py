@@ -111,6 +111,8 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
         own_sampler = sampler_from_json(dict(manifest.sampler))
         check_sampler(own_sampler, schedule)
         denoiser = build_denoiser(network, manifest.spec, schedule, manifest.parameterization, encoder)
+    except OneDPError as error:
+        raise ArtifactError(f"{path / 'spec.json'}: {error} Restore the file.") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArtifactError(f"{path / 'spec.json'} is not readable: {error}. Restore the file.") from error
     check_keys(weights, {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}, path)

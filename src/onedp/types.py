@@ -1,4 +1,4 @@
-"""Core types. This module imports nothing of ours but the errors, and no torch: a robot can import it.
+"""Core types. This module imports nothing of ours but errors and JSON, and no torch: a robot can import it.
 
 Letters: B batch, T time, To observation steps, Tp predicted steps, Ta executed steps, Da action dimension.
 """
@@ -14,7 +14,10 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
-from onedp.errors import SpecError
+from onedp import typed_json
+from onedp.errors import SpecError, unknown_choice
+
+FIELD_DTYPES = ("float32", "float64", "uint8", "int32", "int64")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class FieldSpec:
     unit: str
     """Physical unit in brackets-free form: "px", "rad", "m", "1" for none."""
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in FIELD_DTYPES:
+            raise SpecError(unknown_choice(f"dtype of the field '{self.name}'", self.dtype, FIELD_DTYPES))
+        if not all(n >= 1 for n in self.shape):
+            raise SpecError(f"The field '{self.name}' has the shape {self.shape}, expected sizes of at least 1.")
 
     @property
     def size(self) -> int:
@@ -186,20 +195,8 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PolicySpec:
-        """Rebuild a spec from ``to_json``; raises ``SpecError`` on unknown or missing entries."""
-        try:
-            values = dict(data)
-            values["observations"] = tuple(_field_from_json(item) for item in values["observations"])
-            values["action"] = _field_from_json(values["action"])
-            values["action_low"] = tuple(float(x) for x in values["action_low"])
-            values["action_high"] = tuple(float(x) for x in values["action_high"])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"The policy spec is not readable: {error}.") from error
-
-
-def _field_from_json(data: Mapping[str, Any]) -> FieldSpec:
-    return FieldSpec(**{**data, "shape": tuple(int(n) for n in data["shape"])})
+        """Rebuild a spec from ``to_json``; raises ``SpecError`` on unknown, missing and ill-typed entries."""
+        return typed_json.from_json(cls, data, "The policy spec", SpecError)
 
 
 @runtime_checkable

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from onedp.data.lerobot_export import Codec, ExportConfig, VideoWriter, export_lerobot
+from onedp.data.lerobot_export import ExportConfig, export_lerobot
 from onedp.data.recording import ArrayHeader, Recording
+from onedp.data.video_writer import Codec, VideoWriter
 
 LENGTHS = np.array([6, 5, 9])
 ENDS = np.cumsum(LENGTHS)

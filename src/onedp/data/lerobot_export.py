@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -17,16 +15,10 @@ from onedp.data.lazy import block_slices
 from onedp.data.parquet import import_parquet
 from onedp.data.recording import ArrayHeader, Recording
 from onedp.data.statistics import RunningStatistics
-from onedp.data.video import import_av
+from onedp.data.video_writer import Codec, VideoWriter
 from onedp.errors import DataError
 from onedp.files import replaced_folder, write_json
 
-Codec = Literal["av1", "h264"]
-ENCODERS: dict[Codec, tuple[str, dict[str, str]]] = {
-    # A keyframe every second frame, as LeRobot writes: a random frame costs at most two.
-    "av1": ("libsvtav1", {"g": "2", "crf": "30", "svtav1-params": "lp=1"}),
-    "h264": ("libx264", {"g": "2", "crf": "18", "bf": "0"}),
-}
 OWN_COLUMNS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every LeRobot data set has; they are made anew."""
 PLACE = {"chunk_index": 0, "file_index": 0}
@@ -195,40 +187,6 @@ def _write_video(
         },
     }  # fmt: skip
     return feature, _statistics(running, (channels, 1, 1), int(recording.ends[-1]))
-
-
-class VideoWriter:
-    """Writes RGB pictures (H, W, 3) as a video, one a period."""
-
-    def __init__(self, path: Path, height: int, width: int, fps: float, codec: Codec):
-        self._av = import_av(path)
-        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
-        encoder, options = ENCODERS[codec]
-        rate = Fraction(fps).limit_denominator(10000)
-        try:
-            self._container = self._av.open(str(path), "w")
-            self._stream = self._container.add_stream(encoder, rate=rate, options=options)
-        except (self._av.error.FFmpegError, ValueError) as error:
-            other = "h264" if codec == "av1" else "av1"
-            raise DataError(f"This FFmpeg cannot write {codec} ({error}). Try --codec {other}.") from error
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        self._stream.codec_context.time_base = 1 / rate
-        self._count = 0
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def write(self, picture: ndarray) -> None:
-        """Append a picture."""
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        frame.pts, frame.time_base = self._count, self._stream.codec_context.time_base
-        self._count += 1
-        self._container.mux(self._stream.encode(frame))
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
 
 
 def _write_meta(

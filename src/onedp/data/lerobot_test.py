@@ -14,9 +14,9 @@ from onedp.data.config import ReadingConfig
 from onedp.data.episodes import Episodes
 from onedp.data.fake_sets_test import ENDS, FPS, LENGTHS, SIZE, N, lerobot_v2, lerobot_v3, numbers, pictures, step_of
 from onedp.data.lazy import LazyArray
-from onedp.data.lerobot_export import VideoWriter
 from onedp.data.lerobot_meta import picture_shape
 from onedp.data.readers import open_episodes, open_recording
+from onedp.data.video_writer import VideoWriter
 from onedp.errors import DataError
 
 CAMERA = "observation.images.top"

@@ -138,7 +138,7 @@ def _read_part(entry: Mapping[str, Any], name: str, part: str, shape: tuple[int,
         values = np.asarray(entry[part], dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ArtifactError(
-            f"norm_stats.json: '{part}' of '{name}' is not numbers ({error}). Restore the file or train again."
+            f"norm_stats.json: '{part}' of '{name}' is not a list of numbers. Restore the file or train again."
         ) from error
     if values.shape == shape and not np.isfinite(values).all():
         raise ArtifactError(

@@ -7,7 +7,8 @@ from typing import Any
 
 from onedp.diffusion.samplers import DEFAULT_LEVELS, Ddim, Ddpm, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm
-from onedp.errors import ArtifactError, OneDPError, unknown_choice
+from onedp.errors import OneDPError, unknown_choice
+from onedp.typed_json import kind_from_json
 
 SAMPLERS: dict[str, type[Ddim] | type[Heun] | type[OneStep]] = {
     "ddpm": Ddpm,
@@ -23,14 +24,8 @@ def sampler_to_json(sampler: Ddim | Heun | OneStep) -> dict[str, Any]:
 
 
 def sampler_from_json(data: dict[str, Any]) -> Ddim | Heun | OneStep:
-    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    kind = data.get("kind", "")
-    if kind not in SAMPLERS:
-        raise ArtifactError(unknown_choice("sampler", kind, SAMPLERS))
-    try:
-        return SAMPLERS[kind](**{key: value for key, value in data.items() if key != "kind"})
-    except TypeError as error:
-        raise ArtifactError(f"The sampler in spec.json is not readable: {error}.") from error
+    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(SAMPLERS, data, "sampler")
 
 
 def check_sampler(sampler: Ddim | Heun | OneStep, schedule: CosineDdpm | Edm) -> None:

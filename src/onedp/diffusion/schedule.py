@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.errors import ArtifactError, unknown_choice
+from onedp.typed_json import kind_from_json
 
 
 @runtime_checkable
@@ -72,6 +73,10 @@ class CosineDdpm:
     """Last beta of the linear ones."""
 
     def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.max_beta < 1:
+            raise ArtifactError(
+                f"steps ({self.steps}) must be at least 1 and max_beta ({self.max_beta}) within 0 to 1."
+            )
         if self.beta_schedule not in BETA_SCHEDULES:
             raise ArtifactError(unknown_choice("beta schedule", self.beta_schedule, BETA_SCHEDULES))
         if self.beta_schedule != "squaredcos_cap_v2" and not 0 < self.beta_start <= self.beta_end < 1:
@@ -197,14 +202,8 @@ def schedule_to_json(schedule: CosineDdpm | Edm) -> dict[str, Any]:
 
 
 def schedule_from_json(data: dict[str, Any]) -> CosineDdpm | Edm:
-    """Inverts ``schedule_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    kind = data.get("kind", "")
-    if kind not in SCHEDULES:
-        raise ArtifactError(unknown_choice("noise process", kind, SCHEDULES))
-    try:
-        return SCHEDULES[kind](**{key: value for key, value in data.items() if key != "kind"})
-    except TypeError as error:
-        raise ArtifactError(f"The noise process in spec.json is not readable: {error}.") from error
+    """Inverts ``schedule_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(SCHEDULES, data, "noise process")
 
 
 def _alpha_bar(betas: Tensor) -> Tensor:

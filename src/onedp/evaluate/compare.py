@@ -173,7 +173,7 @@ def _recorded(
     label = _label(policy)
     result = comparison.result(label)
     with one_thread():
-        recording = record_episode(policy, get_task(comparison.task), seed, result.first_seed, VIDEO_SIZE)
+        recording = record_episode(policy, get_task(comparison.task), seed, result.per_episode, VIDEO_SIZE)
     row = next(row for row in result.per_episode if row.seed == seed)
     if (max(recording.scores), recording.success) != (row.score, row.success):
         warnings.warn(

@@ -1,13 +1,14 @@
 """Running episodes. The numbers do not depend on how many workers run them.
 
-Episodes are cut into fixed groups of consecutive seeds. A group runs in lock-step through one policy with one thread
-and a fixed batch size (finished episodes keep their row), so a row always meets the same arithmetic; a worker takes
-whole groups. An episode's start comes from its own seed and its noise from (seed, chunk number).
+Episodes are cut into fixed groups of consecutive seeds; a worker takes whole groups. A group runs in lock-step through
+one policy with one thread, and the batch holds its running episodes in the order of their seeds. So which arithmetic a
+row meets follows from the group alone: its batch sizes are known from how long its episodes lasted, and one episode
+can be run again exactly. An episode's start comes from its own seed and its noise from (seed, chunk number).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from onedp.tasks import Environment, StepResult, Task
 from onedp.types import Policy, episode_noise
 
 GROUP_SIZE = 25
-"""Episodes in lock-step; part of what makes numbers repeat, so not an option."""
+"""Episodes in lock-step at the most; part of what makes numbers repeat, so not an option."""
 
 
 class Episode:
@@ -41,10 +42,13 @@ class Episode:
         window = [self._observations[0]] * missing + self._observations[-self._n_obs_steps :]
         return {name: np.stack([obs[name] for obs in window]) for name in window[0]}
 
-    def step(self, action: ndarray) -> None:
-        """Execute one action unless the episode is over."""
-        if self.done:
-            return
+    def execute(self, actions: ndarray) -> None:
+        """Execute actions (n, Da) in order until the episode is over."""
+        for action in actions:
+            if not self.done:
+                self._step(action)
+
+    def _step(self, action: ndarray) -> None:
         result = self._env.step(action)
         self._observations = [*self._observations[-self._n_obs_steps + 1 :], result.obs][-self._n_obs_steps :]
         self.steps += 1
@@ -57,38 +61,52 @@ class Episode:
         return EpisodeResult(seed=self.seed, score=self.score, success=self.success, steps=self.steps)
 
 
-def run_group(
-    policy: Policy,
-    task: Task,
-    envs: Sequence[Environment],
-    seeds: Sequence[int],
-    first_row: int = 0,
-) -> list[EpisodeResult]:
-    """Run the episodes of ``seeds`` in lock-step, one environment each, in the rows of the batch from ``first_row`` on.
-
-    The other rows repeat the first episode's inputs, so the batch size never changes.
-    """
-    spec = policy.spec
-    episodes = [Episode(task, env, seed, spec.n_obs_steps) for env, seed in zip(envs, seeds, strict=False)]
-    rows = np.zeros(GROUP_SIZE, dtype=np.int64)  # which episode fills each row
-    rows[first_row : first_row + len(episodes)] = np.arange(len(episodes))
+def run_group(policy: Policy, task: Task, envs: Sequence[Environment], seeds: Sequence[int]) -> list[EpisodeResult]:
+    """Run the episodes of ``seeds`` in lock-step, one environment each; those that are over leave the batch."""
+    episodes = [Episode(task, env, seed, policy.spec.n_obs_steps) for env, seed in zip(envs, seeds, strict=False)]
     chunk = 0
-    while not all(episode.done for episode in episodes):
-        obs = [episode.observation() for episode in episodes]
-        noise = np.stack([episode_noise(episode.seed, chunk, policy.noise_shape) for episode in episodes])
-        batch = {name: np.stack([o[name] for o in obs])[rows] for name in obs[0]}
-        actions = policy.infer(batch, noise[rows])[first_row:]  # (B, Tp - To + 1, Da)
-        for tick in range(spec.n_action_steps):
-            for episode, chunk_of_episode in zip(episodes, actions[: len(episodes)], strict=True):
-                episode.step(chunk_of_episode[tick])
+    while running := [episode for episode in episodes if not episode.done]:
+        observations = [episode.observation() for episode in running]
+        batch = {name: np.stack([obs[name] for obs in observations]) for name in observations[0]}
+        noise = np.stack([episode_noise(episode.seed, chunk, policy.noise_shape) for episode in running])
+        for episode, actions in zip(running, policy.infer(batch, noise), strict=True):  # each (Tp - To + 1, Da)
+            episode.execute(actions[: policy.spec.n_action_steps])
         chunk += 1
     return [episode.result() for episode in episodes]
+
+
+def rerun_episode(
+    policy: Policy, task: Task, env: Environment, seed: int, group_steps: Mapping[int, int]
+) -> EpisodeResult:
+    """Run one episode of a group again, exactly, without the others.
+
+    ``group_steps``: seeds of its group to the steps each of them lasted, which say how large the batch was at every
+    chunk and which row was this episode's. The other rows repeat its own inputs.
+    """
+    episode = Episode(task, env, seed, policy.spec.n_obs_steps)
+    chunk = 0
+    while not episode.done:
+        started = chunk * policy.spec.n_action_steps
+        running = [other for other, steps in sorted(group_steps.items()) if steps > started or other == seed]
+        batch = {name: np.stack([values] * len(running)) for name, values in episode.observation().items()}
+        noise = np.stack([episode_noise(seed, chunk, policy.noise_shape)] * len(running))
+        actions = policy.infer(batch, noise)[running.index(seed)]
+        episode.execute(actions[: policy.spec.n_action_steps])
+        chunk += 1
+    return episode.result()
 
 
 def groups_of(first_seed: int, episodes: int) -> list[list[int]]:
     """Consecutive seeds cut into groups of ``GROUP_SIZE``; the last one may be shorter."""
     seeds = list(range(first_seed, first_seed + episodes))
     return [seeds[i : i + GROUP_SIZE] for i in range(0, len(seeds), GROUP_SIZE)]
+
+
+def steps_of_group(rows: Sequence[EpisodeResult], seed: int) -> dict[int, int]:
+    """What ``rerun_episode`` needs: of all rows of an evaluation, the steps of the group that ran ``seed``."""
+    steps = {row.seed: row.steps for row in rows}
+    group = next(group for group in groups_of(min(steps), len(steps)) if seed in group)
+    return {each: steps[each] for each in group}
 
 
 @dataclass(frozen=True)
@@ -102,11 +120,13 @@ class RolloutRecording:
     success: bool
 
 
-def record_episode(policy: Policy, task: Task, seed: int, first_seed: int, size: int = 256) -> RolloutRecording:
-    """Run the episode ``seed`` of an evaluation that began at ``first_seed``, again and exactly, with pictures."""
+def record_episode(
+    policy: Policy, task: Task, seed: int, rows: Sequence[EpisodeResult], size: int = 256
+) -> RolloutRecording:
+    """Run the episode ``seed`` of the evaluation that gave ``rows`` again, exactly, with pictures."""
     camera = _Camera(task.make_env(), size)
-    result = run_group(policy, task, [camera], [seed], first_row=(seed - first_seed) % GROUP_SIZE)
-    return RolloutRecording(camera.frames, camera.scores, result[0].success)
+    result = rerun_episode(policy, task, camera, seed, steps_of_group(rows, seed))
+    return RolloutRecording(camera.frames, camera.scores, result.success)
 
 
 class _Camera:

@@ -9,7 +9,8 @@ import pytest
 
 from onedp.diffusion.samplers import OneStep
 from onedp.errors import OneDPError
-from onedp.evaluate.rollout import GROUP_SIZE, groups_of, record_episode, run_group
+from onedp.evaluate.results import EpisodeResult
+from onedp.evaluate.rollout import groups_of, record_episode, rerun_episode, run_group, steps_of_group
 from onedp.evaluate.runner import EvaluationRequest, count_passes, evaluate, latency_ms
 from onedp.nets.config import MlpConfig
 from onedp.policy import save_policy
@@ -79,13 +80,14 @@ def test_observations_repeat_the_first_step_and_then_slide():
     assert windows == [[4, 4], [1, 2], [3, 4], [5, 6]]
 
 
-def test_batch_is_always_of_one_size_and_noise_is_the_episodes_own():
+def test_the_batch_holds_the_running_episodes_and_each_ones_own_noise():
     policy = Scripted()
-    run_group(policy, TASK, [Counter(), Counter()], [3, 10])
-    assert {len(obs) for obs, _ in policy.calls} == {GROUP_SIZE}
+    run_group(policy, TASK, [Counter(), Counter(), Counter()], [7, 3, 10])  # over after 3, 6 and 6 steps
+    assert [len(obs) for obs, _ in policy.calls] == [3, 3, 2]
     alone = Scripted()
     run_group(alone, TASK, [Counter()], [10])
-    np.testing.assert_array_equal(policy.calls[1][1][1], alone.calls[1][1][0])
+    for chunk, row in enumerate((2, 2, 1)):
+        np.testing.assert_array_equal(policy.calls[chunk][1][row], alone.calls[chunk][1][0])
 
 
 def test_score_is_the_best_reward_and_episodes_end_by_goal_or_limit():
@@ -97,11 +99,26 @@ def test_score_is_the_best_reward_and_episodes_end_by_goal_or_limit():
     assert rows[0].score == pytest.approx(max(0.0, *np.cumsum(actions)), rel=1e-5)
 
 
-def test_an_episode_gives_the_same_numbers_alone_in_its_row_as_in_its_group():
+class DependsOnTheBatch(Scripted):
+    """Rounds otherwise for every batch size and row, as real kernels may; only worse."""
+
+    def infer(self, obs, noise):
+        rows = np.arange(len(noise), dtype=np.float32)[:, None, None]
+        return super().infer(obs, noise) + 0.01 * rows + 0.1 * len(noise)
+
+
+@pytest.mark.parametrize("seed", [100, 107, 109])
+def test_an_episode_is_run_again_exactly_without_its_group(seed):
     seeds = list(range(100, 110))
-    together = run_group(Scripted(), TASK, [Counter() for _ in seeds], seeds)
-    alone = run_group(Scripted(), TASK, [Counter()], [107], first_row=7)
-    assert alone[0] == together[7]
+    together = run_group(DependsOnTheBatch(), TASK, [Counter() for _ in seeds], seeds)
+    again = rerun_episode(DependsOnTheBatch(), TASK, Counter(), seed, steps_of_group(together, seed))
+    assert again == together[seed - 100]
+
+
+def test_the_group_of_an_episode_is_found_among_all_rows():
+    rows = [EpisodeResult(seed=seed, score=0.0, success=False, steps=seed) for seed in range(100, 160)]
+    assert list(steps_of_group(rows, 124)) == list(range(100, 125))
+    assert steps_of_group(rows, 155) == {seed: seed for seed in range(150, 160)}
 
 
 def test_groups_cover_every_seed_once():
@@ -111,7 +128,8 @@ def test_groups_cover_every_seed_once():
 
 
 def test_recording_has_a_picture_a_step():
-    recording = record_episode(Scripted(), TASK, seed=2, first_seed=0, size=8)
+    rows = run_group(Scripted(), TASK, [Counter() for _ in range(3)], [0, 1, 2])
+    recording = record_episode(Scripted(), TASK, 2, rows, size=8)
     assert len(recording.frames) == len(recording.scores) == 5
     assert [frame[0, 0, 0] for frame in recording.frames] == [1, 2, 3, 4, 5]
     assert recording.success

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.schedule import NoiseSchedule
-from onedp.errors import ArtifactError, OneDPError, unknown_choice
+from onedp.errors import OneDPError
 from onedp.nets.config import (
     ENCODERS,
     NETWORKS,
@@ -24,6 +24,7 @@ from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
 from onedp.nets.state_encoder import StateEncoder
 from onedp.nets.unet1d import Unet1d
+from onedp.typed_json import kind_from_json
 from onedp.types import PolicySpec
 
 
@@ -87,24 +88,10 @@ def network_to_json(config: NetworkConfig | EncoderConfig) -> dict[str, Any]:
 
 
 def network_from_json(data: dict[str, Any]) -> NetworkConfig:
-    """Inverts ``network_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    return _from_json("network", NETWORKS, data)
+    """Inverts ``network_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(NETWORKS, data, "network")
 
 
 def encoder_from_json(data: dict[str, Any]) -> EncoderConfig:
     """As ``network_from_json``, for encoders."""
-    return _from_json("encoder", ENCODERS, data)
-
-
-Config = TypeVar("Config")
-
-
-def _from_json(what: str, table: dict[str, type[Config]], data: dict[str, Any]) -> Config:
-    kind = data.get("kind", "")
-    if kind not in table:
-        raise ArtifactError(unknown_choice(what, kind, table))
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
-    try:
-        return table[kind](**values)
-    except TypeError as error:
-        raise ArtifactError(f"The {what} in spec.json is not readable: {error}.") from error
+    return kind_from_json(ENCODERS, data, "encoder")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from onedp.errors import OneDPError
+
 
 @dataclass(frozen=True)
 class UnetConfig:
@@ -25,6 +27,16 @@ class UnetConfig:
 
     kind = "unet"
 
+    def __post_init__(self) -> None:
+        sizes = (*self.channels, self.step_embed_dim, self.kernel_size, self.n_groups, self.final_groups or 1)
+        if not self.channels or min(sizes) < 1 or self.kernel_size % 2 == 0:
+            raise OneDPError(
+                f"A U-Net needs channels, and sizes of at least 1 with an odd kernel_size, not {self.channels}, "
+                f"step_embed_dim {self.step_embed_dim}, kernel_size {self.kernel_size}, n_groups {self.n_groups}."
+            )
+        if any(width % groups for width in self.channels for groups in (self.n_groups, self.final_groups or 1)):
+            raise OneDPError(f"The channels {self.channels} must be multiples of the groups ({self.n_groups}).")
+
 
 @dataclass(frozen=True)
 class MlpConfig:
@@ -40,6 +52,10 @@ class MlpConfig:
     """Size of the embedding of the noise level."""
 
     kind = "mlp"
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.blocks, self.expansion, self.step_embed_dim) < 1:
+            raise OneDPError(f"Every size of an MLP must be at least 1: {self}.")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from onedp.train.metrics import read_metrics
 from onedp.train.state import Ema, TrainState
 from onedp.train.windows import WindowTensors, batch_indices
 
-DIAGNOSTIC_BATCH = 128
+DIAGNOSTIC_BATCH = 64
 
 
 def make_accelerator(config: LoopConfig, out: Path) -> Accelerator:
