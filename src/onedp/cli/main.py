@@ -14,6 +14,7 @@ VERBS = {
     "export": ("onedp.cli.export:Export", "a policy to one file that runs without PyTorch"),
     "latency": ("onedp.cli.latency:Latency", "how long a chunk takes, by runtime and threads"),
     "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
+    "convert": ("onedp.cli.convert:Convert", "any data set to LeRobot's format"),
     "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),
 }

@@ -7,10 +7,10 @@ import os
 import sys
 
 from onedp.errors import OneDPError, unknown_choice
-from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE
+from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.task import Environment, StepResult, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE)}
+TASKS: dict[str, Task] = {task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)}
 
 __all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
 
