@@ -139,8 +139,9 @@ HEAVY = {
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
     "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
-    "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "nets.config", "train.config",
-    "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
+    "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "methods.table", "nets.config",
+    "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
+    "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
 )  # fmt: skip

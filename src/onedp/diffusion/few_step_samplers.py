@@ -71,7 +71,7 @@ class Consistency:
     One level is one pass. With ``noise_scale`` 0 nothing is added: a deterministic iteration from zeros.
     """
 
-    levels: tuple[float, ...]
+    levels: tuple[float, ...] = (1.0,)
     """Noise levels at which the network is asked, descending."""
     noise_scale: float = 1.0
     """Factor on all noise when acting."""

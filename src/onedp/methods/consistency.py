@@ -30,7 +30,7 @@ class ConsistencyDistillation(FromPairs):
 
     def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Difference of the student's answers at two neighbouring times, the later one's target being the earlier's."""
-        student, bins = self.networks["student"], self.config.bins
+        student, bins = self.networks["student"], self.config.bins_at(step / self.steps)
         pairs, _, chunks = self.pairs.draw(len(batch), generator)
         index = torch.randint(0, bins, (len(batch),), generator=generator, device=generator.device)
         t, s = (bin_times(student.schedule, bins, edge) for edge in (index, index + 1))

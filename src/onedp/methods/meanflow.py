@@ -83,5 +83,5 @@ def average_velocity_target(
     def average(x: Tensor, time: Tensor) -> Tensor:
         return denoiser.raw_to(x, time, r, cond)
 
-    _, change = torch.func.jvp(average, (x_t, t), (velocity, torch.ones_like(t)))
+    change: Tensor = torch.func.jvp(average, (x_t, t), (velocity, torch.ones_like(t)))[1]
     return velocity - expand_like(t - r, x_t) * change

@@ -51,42 +51,36 @@ DENOISING = Preset(DenoisingConfig(), steps=20_000, batch_size=256, weights=None
 # The paper trains 80 M weights at batch 8 and rate 1e-5; this is for a few million, not tuned.
 ACT = Preset(ActTrainingConfig(), steps=20_000, batch_size=128)
 
-ONEDP_S = Preset(
-    OneDpConfig(
-        variant="s",
-        generator=OptimizerConfig(lr=2e-5, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"),
-        tracker=OptimizerConfig(lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0),
-        input_noise_scale=0.25,
-        regression=OptimizerConfig(lr=7e-4, betas=(0.9, 0.999), clip_norm=1.0, decay="cosine", warmup_steps=50),
-        regression_steps=1015,
-        regression_pairs=18_462,
-        regression_huber=0.02,
-        tracker_warmup=46,
-        acting_noise_scale=0.75,  # on tuning starts: more precise finishes than 1, fewer lost starts than 0.5
-        ema=EmaConfig(max_decay=0.998),
-    ),
-    steps=1200,
-    batch_size=128,
+_ONEDP_S = OneDpConfig(
+    variant="s",
+    generator=OptimizerConfig(lr=2e-5, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"),
+    tracker=OptimizerConfig(lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0),
+    input_noise_scale=0.25,
+    regression=OptimizerConfig(lr=7e-4, betas=(0.9, 0.999), clip_norm=1.0, decay="cosine", warmup_steps=50),
+    regression_steps=1015,
+    regression_pairs=18_462,
+    regression_huber=0.02,
+    tracker_warmup=46,
+    acting_noise_scale=0.75,  # on tuning starts: more precise finishes than 1, fewer lost starts than 0.5
+    ema=EmaConfig(max_decay=0.998),
 )
-ONEDP_D = Preset(
-    OneDpConfig(
-        variant="d",
-        generator=OptimizerConfig(lr=1e-4, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"),
-        ema=EmaConfig(max_decay=0.998),
-    ),
-    steps=1000,
-    batch_size=128,
+ONEDP_S = Preset(_ONEDP_S, steps=1200, batch_size=128)
+_ONEDP_D = OneDpConfig(
+    variant="d",
+    generator=OptimizerConfig(lr=1e-4, betas=(0.0, 0.999), weight_decay=0.0, clip_norm=1.0, decay="cosine"),
+    ema=EmaConfig(max_decay=0.998),
 )
+ONEDP_D = Preset(_ONEDP_D, steps=1000, batch_size=128)
 # Section 6.1 of arXiv 2410.21257, for networks of 67 to 256 M weights; 20 epochs of 25,000 windows at batch 64 are
 # about 8,000 steps (the batch size is not stated there).
 ONEDP_S_PAPER = Preset(OneDpConfig(variant="s"), steps=8000, batch_size=64, weights=None)
 ONEDP_D_PAPER = Preset(OneDpConfig(variant="d"), steps=8000, batch_size=64, weights=None)
 
 # One change each to the recipe above.
-ONEDP_D_ANNEALED = replace(ONEDP_D, config=replace(ONEDP_D.config, annealed=True))
-ONEDP_S_NORMALIZED = replace(ONEDP_S, config=replace(ONEDP_S.config, normalize_gradient=True))
-ONEDP_S_ADVERSARIAL = replace(ONEDP_S, config=replace(ONEDP_S.config, adversarial_weight=0.01))
-SID = replace(ONEDP_S, config=replace(ONEDP_S.config, divergence="fisher"))
+ONEDP_D_ANNEALED = replace(ONEDP_D, config=replace(_ONEDP_D, annealed=True))
+ONEDP_S_NORMALIZED = replace(ONEDP_S, config=replace(_ONEDP_S, normalize_gradient=True))
+ONEDP_S_ADVERSARIAL = replace(ONEDP_S, config=replace(_ONEDP_S, adversarial_weight=0.01))
+SID = replace(ONEDP_S, config=replace(_ONEDP_S, divergence="fisher"))
 
 # Rivals from the same teacher: OneDP's budget and batch, rates for warm-started networks of a few million weights.
 REGRESSION = Preset(RegressionConfig(), steps=1200, batch_size=128)

@@ -33,7 +33,7 @@ class Progressive(FromPairs):
         student = student_from_pure_noise(setting)
         super().__init__(config, setting, student)
         self.config = config
-        times = Euler(config.first_steps).times(student.schedule)
+        times = student.schedule.ode_times(torch.arange(config.first_steps) / config.first_steps)
         if len(set(times.tolist())) < config.first_steps:
             raise OneDPError(f"The teacher's process has fewer than {config.first_steps} steps; lower first_steps.")
         halvings = config.first_steps.bit_length() - 1
@@ -102,7 +102,8 @@ def stage_ends(shares: list[float], steps: int) -> list[int]:
     """
     if steps < len(shares):
         raise OneDPError(f"{len(shares)} halvings need at least as many steps, not {steps}.")
-    total, done, ends = sum(shares), 0.0, []
+    total, done = sum(shares), 0.0
+    ends: list[int] = []
     for stage, share in enumerate(shares):
         done += share
         end = round(steps * done / total)

@@ -61,14 +61,25 @@ class ConsistencyConfig(PairsConfig):
     kind = "consistency"
 
     bins: int = 40
-    """Steps of the teacher's ODE between noise and data."""
+    """Steps of the teacher's ODE between noise and data at the end of training."""
+    first_bins: int = 2
+    """The same at its start; they double at equal intervals (as in arXiv 2310.14189), since what is learnt at data has
+    to travel to noise bin by bin."""
     huber: float = 0.02
     """Chunk error at which the loss turns from quadratic to linear (pseudo-Huber, arXiv 2310.14189)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bins < 2 or not self.huber > 0:
-            raise OneDPError(f"bins ({self.bins}) must be at least 2 and huber ({self.huber}) positive.")
+        if not 2 <= self.first_bins <= self.bins or not self.huber > 0:
+            raise OneDPError(
+                f"bins ({self.first_bins} to {self.bins}) must be 2 or more and not fall; huber ({self.huber}) must be "
+                "positive."
+            )
+
+    def bins_at(self, progress: float) -> int:
+        """Bins at ``progress`` (0 to 1) of training."""
+        stages = math.ceil(math.log2(self.bins / self.first_bins)) + 1
+        return min(self.bins, self.first_bins << int(min(progress, 0.999999) * stages))
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class TrajectoryConfig(ConsistencyConfig):
     kind = "trajectory"
 
     bins: int = 80
-    """Steps of the teacher's ODE between noise and data."""
+    """Steps of the teacher's ODE between noise and data at the end of training."""
     denoising_weight: float = 1.0
     """Weight of the denoising loss (their DSM) beside the trajectory loss."""
     denoising_arrival: Literal["same", "clean"] = "same"

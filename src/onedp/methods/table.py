@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import dacite
-
 from onedp.errors import OneDPError, unknown_choice
 from onedp.methods import presets
 from onedp.methods.config import MethodConfig
@@ -114,6 +112,8 @@ def method_to_json(config: MethodConfig) -> dict[str, Any]:
 
 def method_from_json(data: Mapping[str, Any], default_kind: str) -> MethodConfig:
     """Inverts ``method_to_json``; runs of before the table say no kind. Raises ``OneDPError``, or dacite's errors."""
+    import dacite  # not in the base installation, which --help must do with
+
     configs = {entry.preset.config.kind: type(entry.preset.config) for entry in METHODS.values()}
     kind = data.get("kind", default_kind)
     if kind not in configs:

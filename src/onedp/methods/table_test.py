@@ -48,7 +48,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, 
     """A teacher of each noise process, hardly trained."""
     folder = tmp_path_factory.mktemp("teachers")
     for process in ("ddpm", "edm", "flow"):
-        run = TeacherRun("pusht-keypoints", data, DenoisingConfig(process=process), NETWORK, LOOP)  # type: ignore[arg-type]
+        run = TeacherRun("pusht-keypoints", data, DenoisingConfig(process=process), NETWORK, LOOP)
         train_teacher(run, folder / process)
     return {process: folder / process for process in ("ddpm", "edm", "flow")}
 

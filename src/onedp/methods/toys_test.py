@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from onedp.diffusion.analytic import GaussianDenoiser, TwoModeDenoiser
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.few_step_samplers import Euler
 from onedp.diffusion.samplers import Heun
-from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, ddim_step, diffuse
+from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, ddim_step, diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods import trajectory
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
@@ -90,8 +90,8 @@ def train(method: Method, steps: int, batches=None) -> None:
             optimizers[name].step()
 
 
-def samples(method: Method, n: int = 3000) -> torch.Tensor:
-    network, sampler = method.finished(method.networks[method.result]), method.sampler()
+def samples(method: Method, n: int = 3000, sampler: Any = None) -> torch.Tensor:
+    network, sampler = method.finished(method.networks[method.result]), sampler or method.sampler()
     noise = torch.randn((n, sampler.draws, *CHUNK), generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         return sampler.sample(network, torch.zeros(n, 1), noise)
@@ -113,11 +113,11 @@ def assert_gaussian(found: torch.Tensor, mean_within: float, spread_within: floa
     assert found.std(dim=0).mean().item() == pytest.approx(STD, rel=spread_within)
 
 
-PAIRS = {"optimizer": FAST, "pairs": 2000, "ema": None}
+PAIRS: dict[str, Any] = {"optimizer": FAST, "pairs": 2000, "ema": None}
 DISTILLATIONS: dict[str, tuple[MethodConfig, int]] = {
     "regression": (RegressionConfig(**PAIRS, acting_noise_scale=1.0), 500),
-    "consistency": (ConsistencyConfig(**PAIRS, bins=20), 800),
-    "trajectory": (TrajectoryConfig(**PAIRS, bins=20), 800),
+    "consistency": (ConsistencyConfig(**PAIRS, bins=8, huber=0.1), 800),
+    "trajectory": (TrajectoryConfig(**PAIRS, bins=8, huber=0.1), 800),
     "progressive": (ProgressiveConfig(**PAIRS, first_steps=16), 800),
     "gaussian": (GaussianConfig(**PAIRS, likelihood_steps=100), 400),
 }
@@ -181,7 +181,7 @@ def test_other_gradients_learn_a_gaussian_teacher(changes, schedule):
 def test_methods_without_a_teacher_learn_gaussian_data(config, steps, spread):
     method = build_method(config, setting_of(steps))
     train(method, steps, gaussian_batch)
-    found = samples(method)
+    found = samples(method, sampler=Euler(50, clip=None) if config.kind == "denoising" else None)
     if spread:
         assert_gaussian(found, mean_within=0.05, spread_within=0.15)
     else:
@@ -282,6 +282,80 @@ def test_the_fisher_loss_is_zero_where_student_and_teacher_agree():
     torch.testing.assert_close(found, (cross - (f - g).square().sum(dim=(1, 2))) / scale)
 
 
+# --- what the losses call right
+
+
+class ExactJump(Denoiser):
+    """The flow map of Gaussian data, and its end (the consistency function) as clean estimate."""
+
+    def __init__(self, schedule):
+        super().__init__(NoObservation(), torch.nn.Identity(), schedule, "x0", CHUNK)
+
+    def jump(self, x_t, t, s, cond):
+        alpha_s, spread_s = self._at(s, x_t)
+        alpha_t, spread_t = self._at(t, x_t)
+        return alpha_s * MEAN + spread_s / spread_t * (x_t - alpha_t * MEAN)
+
+    def raw(self, x_t, t, cond):
+        alpha, spread = self._at(t, x_t)
+        return MEAN + STD / spread * (x_t - alpha * MEAN)
+
+    def raw_to(self, x_t, t, s, cond):
+        """Average velocity between the times."""
+        return (x_t - self.jump(x_t, t, s, cond)) / expand_like(t - s, x_t)
+
+    def _at(self, time, like):
+        alpha, sigma = (expand_like(f(time), like) for f in (self.schedule.alpha, self.schedule.sigma))
+        return alpha, (alpha**2 * STD**2 + sigma**2).sqrt()
+
+
+@pytest.mark.parametrize("schedule", [Edm(), CosineDdpm(), Flow()], ids=["edm", "ddpm", "flow"])
+@pytest.mark.parametrize("name", ["consistency", "trajectory"])
+def test_the_exact_flow_map_has_next_to_no_consistency_loss(name, schedule, tmp_path):
+    """With many bins, that is accurate solver steps; the teacher, which answers with means, has a large one."""
+    config = replace(cast(ConsistencyConfig, DISTILLATIONS[name][0]), bins=40, first_bins=40)
+    teacher = GaussianDenoiser(schedule, MEAN, STD)
+    method = build_method(config, setting_of(10, teacher))
+    method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
+    rms = {}
+    for who, network in (("exact", ExactJump(schedule)), ("teacher", JumpsOfADenoiser(teacher))):
+        method.networks["student"] = network
+        generator = torch.Generator().manual_seed(0)
+        if name == "consistency":
+            rms[who] = method.loss("student", BATCH, 9, generator)[1]["consistency_rms"].item()
+        else:
+            pairs, _, chunks = method.pairs.draw(N, generator)
+            rms[who] = method._trajectory_loss(network, pairs, chunks, torch.zeros(N, 1), 40, generator)[1].item()
+    assert rms["exact"] < (0.01 if isinstance(schedule, Edm) else 0.03)
+    assert rms["exact"] < 0.5 * rms["teacher"]
+
+
+class JumpsOfADenoiser(Denoiser):
+    """Jumps with a denoiser's estimate of clean data, whatever the arrival."""
+
+    def __init__(self, denoiser):
+        super().__init__(NoObservation(), torch.nn.Identity(), denoiser.schedule, "x0", CHUNK)
+        self.denoiser = denoiser
+
+    def raw(self, x_t, t, cond):
+        return self.denoiser.x0(x_t, t, cond)
+
+    def jump(self, x_t, t, s, cond):
+        return ddim_step(self.schedule, x_t, self.denoiser.x0(x_t, t, cond), t, s)
+
+
+def test_exact_average_velocities_are_their_own_target():
+    """The MeanFlow identity on Gaussian data, with the marginal velocity in the place of one sample's."""
+    exact = ExactJump(Flow()).double()
+    t, r = torch.linspace(0.3, 0.9, 5).double(), torch.linspace(0.0, 0.4, 5).double()
+    x_t, cond = torch.randn(5, *CHUNK, generator=torch.Generator().manual_seed(0)).double(), torch.zeros(5, 1)
+    teacher = GaussianDenoiser(Flow(), MEAN, STD)
+    with torch.no_grad():
+        velocity = ((x_t - teacher.x0(x_t.float(), t.float(), cond)) / t[:, None, None]).double()
+        target = average_velocity_target(cast(JumpDenoiser, exact), x_t, r, t, velocity, cond)
+        torch.testing.assert_close(target, exact.raw_to(x_t, t, r, cond), atol=1e-4, rtol=1e-3)
+
+
 # --- parts
 
 
@@ -318,7 +392,7 @@ def test_halvings_need_a_power_of_two():
 def test_average_velocities_obey_the_total_derivative():
     """Against differences along the straight path of one noise and one chunk."""
     jump = JumpDenoiser(untrained(Flow(time_scale=10.0), "flow")).double()
-    torch.nn.init.normal_(jump.arrival[-1].weight, std=0.1)
+    torch.nn.init.normal_(jump.arrival[-1].weight, std=0.1)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     chunks, eps = torch.randn((2, 5, *CHUNK), generator=generator).double()
     t, r, cond = torch.linspace(0.3, 0.9, 5).double(), torch.linspace(0.0, 0.4, 5).double(), torch.zeros(5, 1).double()
@@ -352,6 +426,14 @@ def test_one_solver_step_follows_the_gaussian_ode(schedule):
     exact = schedule.alpha(edges[-1]) * MEAN + spread(edges[-1]) * x
     tolerance = 0.01 if isinstance(schedule, Edm) else 0.1  # second order, and first
     assert (end - exact).abs().max() < tolerance * spread(edges[-1]) * x.abs().max()
+
+
+def test_bins_double_at_equal_intervals():
+    config = ConsistencyConfig(bins=40, first_bins=5)
+    assert [config.bins_at(step / 8) for step in range(9)] == [5, 5, 10, 10, 20, 20, 40, 40, 40]
+    assert ConsistencyConfig(bins=12, first_bins=5).bins_at(1.0) == 12
+    with pytest.raises(OneDPError, match=r"bins \(5 to 4\) must be 2 or more and not fall"):
+        ConsistencyConfig(bins=4, first_bins=5)
 
 
 def test_pseudo_huber_is_the_squared_error_near_zero_and_linear_far_away():

@@ -47,7 +47,8 @@ class Trajectory(FromPairs):
         student = cast(JumpDenoiser, self.networks["student"])
         pairs, _, chunks = self.pairs.draw(len(batch), generator)
         cond = student.encode(pairs.nobs)
-        trajectory, rms = self._trajectory_loss(student, pairs, chunks, cond, generator)
+        bins = self.config.bins_at(step / self.steps)
+        trajectory, rms = self._trajectory_loss(student, pairs, chunks, cond, bins, generator)
         denoising = self._denoising_loss(student, chunks, cond, generator)
         loss = trajectory + self.config.denoising_weight * denoising
         return loss, {"trajectory_rms": rms, "denoising_loss": denoising.detach()}
@@ -61,9 +62,9 @@ class Trajectory(FromPairs):
         return cast(JumpDenoiser, network).without_arrival()
 
     def _trajectory_loss(
-        self, student: JumpDenoiser, pairs: Batch, chunks: Tensor, cond: Tensor, generator: torch.Generator
+        self, student: JumpDenoiser, pairs: Batch, chunks: Tensor, cond: Tensor, bins: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        schedule, bins, n = student.schedule, self.config.bins, len(chunks)
+        schedule, n = student.schedule, len(chunks)
         start, stop = (torch.rand(n, generator=generator, device=generator.device) for _ in range(2))
         start = (start * bins).long()  # 0..bins - 1, 0 is noise
         stop = start + 1 + (stop * (bins - start)).long()  # start + 1..bins
