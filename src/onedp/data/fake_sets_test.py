@@ -50,9 +50,9 @@ def recording_of(arrays: dict[str, np.ndarray], ends: np.ndarray = ENDS, rate_hz
     return Recording("memory", "memory", headers, ends, lambda name: arrays[name], rate_hz=rate_hz)
 
 
-def lerobot_v3(folder: Path, codec: Codec = "h264", **changes: Any) -> Path:
+def lerobot_v3(folder: Path, changes: dict[str, np.ndarray] | None = None, codec: Codec = "h264") -> Path:
     """A data set of version 3.0 with one camera, ``observation.images.top``."""
-    arrays = {**numbers(), "observation.images.top": pictures(), **changes}
+    arrays = {**numbers(), "observation.images.top": pictures(), **(changes or {})}
     export_lerobot(recording_of(arrays), folder, ExportConfig(task="push", codec=codec))
     return folder
 

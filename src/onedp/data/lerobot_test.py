@@ -56,7 +56,7 @@ def test_both_versions_give_the_same(version: str, v3: Path, v2: Path) -> None:
         np.testing.assert_array_equal(recording.read(name), values)
     assert recording.headers[CAMERA].shape == (N, *SIZE, 3)
     assert recording.headers["frame_index"].shape == (N, 1)
-    np.testing.assert_array_equal(recording.read("episode_index")[:, 0], np.repeat([0, 1, 2], LENGTHS))
+    np.testing.assert_array_equal(np.asarray(recording.read("episode_index"))[:, 0], np.repeat([0, 1, 2], LENGTHS))
 
 
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])
@@ -97,7 +97,7 @@ def test_digest_is_of_what_the_files_hold(v3: Path, copy_v3: Path) -> None:
     assert open_episodes(v3, names).digest() == open_episodes(copy_v3, names).digest()
     arrays = {"action": numbers()["action"]}
     assert open_episodes(v3, ("action",)).digest() == Episodes(arrays, ENDS, "memory").digest()
-    lerobot_v3(copy_v3.parent / "other", **{CAMERA: pictures()[::-1]})
+    lerobot_v3(copy_v3.parent / "other", {CAMERA: pictures()[::-1]})
     shutil.copy(copy_v3.parent / "other" / VIDEO_V3, copy_v3 / VIDEO_V3)
     assert open_episodes(v3, names).digest() != open_episodes(copy_v3, names).digest()
 
@@ -130,7 +130,7 @@ def same_message(root: Path, message: str, left: list[int], names: tuple[str, ..
 
 
 def rewrite_video(path: Path, shown: np.ndarray, fps: float = FPS) -> None:
-    with VideoWriter(path, *shown.shape[1:3], fps, "h264") as writer:
+    with VideoWriter(path, shown.shape[1], shown.shape[2], fps, "h264") as writer:
         for picture in shown:
             writer.write(picture)
 

@@ -176,7 +176,7 @@ def test_array_without_rows(tmp_path: Path) -> None:
 def test_stored_arrays_are_memory_mapped_also_in_fortran_order(tmp_path: Path) -> None:
     arrays = {"state": np.asfortranarray(ARRAYS["state"])}
     episodes = open_episodes(npz(tmp_path / "d", arrays, ENDS))
-    base = episodes.arrays["state"].base
+    base = episodes.dense("state").base
     assert isinstance(base, np.memmap)
     np.testing.assert_array_equal(episodes.arrays["state"], arrays["state"])
 

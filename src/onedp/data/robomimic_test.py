@@ -23,7 +23,7 @@ def test_demonstrations_come_in_the_order_of_their_numbers(tmp_path: Path) -> No
     assert sorted(recording.headers) == ["actions", "obs/robot0_eef_pos", "obs/top_image", "states"]
     assert recording.notes == ("Environment: Lift",)
     np.testing.assert_array_equal(recording.read("actions"), numbers()["action"])
-    np.testing.assert_array_equal(recording.read("states")[:, 0], np.arange(N))
+    np.testing.assert_array_equal(np.asarray(recording.read("states"))[:, 0], np.arange(N))
 
 
 def test_pictures_stay_in_the_file(tmp_path: Path) -> None:

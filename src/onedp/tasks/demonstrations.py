@@ -68,7 +68,8 @@ def load_own_observations(path: str | Path, spec: PolicySpec, reading: ReadingCo
     arrays: dict[str, StepArray] = {}
     for field in fields:
         values = found[keys[field.name]]
-        values = values.reshape(len(values), *field.shape) if field.shape == (1,) and values.ndim == 1 else values
+        if isinstance(values, ndarray) and values.ndim == 1:
+            values = values[:, None]  # single numbers
         if values.shape[1:] != field.shape:
             raise DataError(
                 f"{recording.source}: '{field.name}' has the shape {values.shape[1:]} in each step, the policy expects "

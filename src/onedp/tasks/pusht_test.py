@@ -151,7 +151,7 @@ def test_recorded_and_rendered_pictures_look_the_same(pusht_human: Path) -> None
         seen = env._observe(states[step].astype(np.float64))
         recorded = episodes.arrays["image"][np.array([step])][0]
         assert np.abs(seen["image"].astype(int) - recorded).mean() < 0.2  # of 255
-        np.testing.assert_array_equal(seen["agent_pos"], episodes.arrays["agent_pos"][step])
+        np.testing.assert_array_equal(seen["agent_pos"], episodes.dense("agent_pos")[step])
 
 
 def test_missing_simulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,17 +168,17 @@ def test_missing_simulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_keypoints_of_the_real_data(pusht_human: Path) -> None:
     """Derived from the recorded state: where the simulator has them, not where the recorded array does."""
     data = open_episodes(pusht_human / "pusht_cchi_v7_replay_lowdim.npz", ("state", "keypoint"))
-    keypoints = keypoint_features(data.arrays)["keypoints"]
+    keypoints = keypoint_features({"state": data.dense("state")})["keypoints"]
     assert keypoints.shape == (25650, 16)
     simulator = PushTEnv(obs_type="state")
     simulator.reset(seed=0)
     for step in range(0, 25650, 2000):
-        state = data.arrays["state"][step].astype(float)
+        state = data.dense("state")[step].astype(float)
         simulator.block.angle = float(state[4])
         simulator.block.position = state[2:4].tolist()
         np.testing.assert_allclose(keypoints[step], simulator_keypoints(simulator), atol=1e-3)
     # The nine recorded points lie on the same T: inside the hull of the eight, up to its thickness.
-    offset = data.arrays["keypoint"].mean(axis=1) - keypoints.reshape(-1, 8, 2).mean(axis=1)
+    offset = data.dense("keypoint").mean(axis=1) - keypoints.reshape(-1, 8, 2).mean(axis=1)
     assert np.abs(offset).max() < 40
 
 

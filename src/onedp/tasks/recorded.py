@@ -18,6 +18,7 @@ from onedp.data.summary import rate_from_timestamps
 from onedp.errors import DataError, OneDPError
 from onedp.tasks.fields import recorded_keys
 from onedp.tasks.task import Environment, Task
+from onedp.typed_json import from_json
 from onedp.types import FieldSpec, PolicySpec
 
 RECORDED = "recorded"
@@ -85,8 +86,7 @@ def recorded_config(provenance: Mapping[str, Any]) -> RecordedConfig | None:
     """How a policy's data was read, from its provenance; None when it was not trained on recorded data alone."""
     if "recorded" not in provenance:
         return None
-    saved = provenance["recorded"]
-    return RecordedConfig(dict(saved["fields"]), saved["rate_hz"], ActionConvention(**saved["action"]))
+    return from_json(RecordedConfig, provenance["recorded"], "'recorded' in provenance.json")
 
 
 def learned_actions(arrays: Mapping[str, StepArray], convention: ActionConvention) -> ndarray:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_conventions_of_actions(tmp_path: Path) -> None:
     assert task.spec.action.shape == (9,)
     np.testing.assert_allclose(learned[:, :3], position - state, atol=1e-6)
     np.testing.assert_allclose(learned[:, 3:], sixd_from_matrix(matrix_from_quaternion(quaternion)), atol=1e-6)
-    assert (learned >= np.float32(task.spec.action_low) - 1e-6).all()
+    assert (learned >= np.array(task.spec.action_low) - 1e-6).all()
     saved = json.loads(json.dumps({"recorded": dataclasses.asdict(config)}))  # as in a policy's provenance
     assert recorded_config(saved) == config
     assert recorded_config({}) is None
@@ -92,7 +93,7 @@ def test_conventions_of_actions(tmp_path: Path) -> None:
 def test_episodes_with_holes_are_left_out_when_they_may_be(tmp_path: Path) -> None:
     state, action = np.ones((40, 2)), np.arange(80.0).reshape(40, 2)
     state[16, 1] = np.nan
-    arrays = {"observation.state": state, "action": action, "episode_ends": [15, 20, 20, 40]}
+    arrays: dict[str, Any] = {"observation.state": state, "action": action, "episode_ends": [15, 20, 20, 40]}
     np.savez(tmp_path / "d.npz", **arrays)
     config = RecordedConfig(rate_hz=10.0)
     with pytest.raises(DataError, match=r"episode 2 is empty .*--skip-bad-episodes"):

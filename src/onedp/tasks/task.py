@@ -32,7 +32,7 @@ Features = Callable[[Mapping[str, Any]], dict[str, Any]]
 Pictures may be a ``LazyArray``, which is not in memory: pass it on as it is."""
 
 
-Mirror = Callable[[Mapping[str, ndarray]], dict[str, ndarray]]
+Mirror = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From raw arrays (and the action) to the same recording in a mirror, for tasks that look the same there."""
 
 
