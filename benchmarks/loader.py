@@ -29,10 +29,9 @@ from onedp.files import write_json
 from onedp.machine import command_line, cpu_name
 from onedp.methods.denoising import denoising_loss
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import NETWORK_SIZES
+from onedp.nets.config import NETWORK_SIZES, usual_encoder
 from onedp.tasks import get_task
 from onedp.tasks.demonstrations import load_demonstrations
-from onedp.train.data import random_crop, usual_encoder
 from onedp.train.windows import WindowTensors, batch_indices, window_tensors
 
 BATCH = 64
@@ -44,7 +43,7 @@ def windows_of(path: Path, reading: ReadingConfig) -> WindowTensors:
     task = get_task("pusht-image")
     episodes = load_demonstrations(path, task, reading=reading)
     encoder = usual_encoder(task.spec)
-    return window_tensors(episodes, task.spec, fit_normalizer(episodes.arrays, task.spec), random_crop(encoder))
+    return window_tensors(episodes, task.spec, fit_normalizer(episodes.arrays, task.spec), encoder.training_crop)
 
 
 def windows_per_s(data: WindowTensors, batches: int) -> float:

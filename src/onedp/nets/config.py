@@ -185,7 +185,7 @@ EncoderName = Literal["state", "light", "resnet18", "points"]
 
 
 def fitting_encoder(spec: PolicySpec) -> EncoderName:
-    """The encoder that the observations ask for: light for pictures, points for point clouds, else state.
+    """The encoder that the observations ask for: resnet18 for pictures, points for point clouds, else state.
 
     Raises ``OneDPError`` for both at once, which no encoder reads.
     """
@@ -196,7 +196,7 @@ def fitting_encoder(spec: PolicySpec) -> EncoderName:
             f"No encoder reads pictures ({', '.join(pictures)}) and point clouds ({', '.join(clouds)}) together. Leave "
             "one of them out, or choose an encoder: light and resnet18 take the points as one flat vector."
         )
-    return "light" if pictures else "points" if clouds else "state"
+    return "resnet18" if pictures else "points" if clouds else "state"
 
 
 def named_encoder(name: EncoderName, spec: PolicySpec, crop: tuple[int, int] | None = None) -> EncoderConfig:
@@ -213,6 +213,11 @@ def named_encoder(name: EncoderName, spec: PolicySpec, crop: tuple[int, int] | N
     if crop is None and sizes:
         crop = (min(size[0] for size in sizes) * 7 // 8, min(size[1] for size in sizes) * 7 // 8)
     return ImageEncoderConfig(backbone=name, crop=crop)
+
+
+def usual_encoder(spec: PolicySpec, crop: tuple[int, int] | None = None) -> EncoderConfig:
+    """The encoder where none is asked for; raises ``OneDPError`` as ``fitting_encoder`` does."""
+    return named_encoder(fitting_encoder(spec), spec, crop)
 
 
 NetworkConfig = UnetConfig | MlpConfig | DitConfig | ActConfig

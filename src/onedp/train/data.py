@@ -11,7 +11,7 @@ from onedp.data.episodes import Episodes
 from onedp.data.lazy import concatenated
 from onedp.data.normalize import Normalizer, fit_normalizer
 from onedp.errors import TrainingError
-from onedp.nets.config import EncoderConfig, fitting_encoder, named_encoder
+from onedp.nets.config import EncoderConfig, named_encoder, usual_encoder
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task, get_task
 from onedp.tasks.demonstrations import load_demonstrations, load_observations, load_own_observations
@@ -59,7 +59,7 @@ def chosen_encoder(run: TeacherRun, spec: PolicySpec) -> EncoderConfig:
     """The run's encoder; one that is given by its name, or not at all, is made for the observations."""
     if run.encoder is not None and not isinstance(run.encoder, str):
         return run.encoder
-    return named_encoder(run.encoder or fitting_encoder(spec), spec, run.crop)
+    return named_encoder(run.encoder, spec, run.crop) if run.encoder else usual_encoder(spec, run.crop)
 
 
 def student_observations(run: StudentRun, teacher: TorchPolicy) -> Episodes:

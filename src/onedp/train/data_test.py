@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from onedp.data.config import ReadingConfig
 from onedp.data.fake_sets_test import SIZE, lerobot_v3, robomimic
 from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
-from onedp.nets.config import ImageEncoderConfig, MlpConfig
+from onedp.nets.config import ImageEncoderConfig, MlpConfig, usual_encoder
 from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
-from onedp.train.data import random_crop, teacher_data, usual_encoder
+from onedp.train.data import teacher_data
 from onedp.train.run import distill_student, resume_run, train_teacher
 
 LOOP = LoopConfig(steps=3, batch_size=4, log_every=1, diagnose_every=3, checkpoint_every=1, cpu=True, threads=1)
@@ -55,12 +55,6 @@ def test_pictures_from_a_video_to_a_student(tmp_path: Path, capsys: pytest.Captu
     obs = student.spec.fake_observation(2, np.random.default_rng(0))
     assert obs["observation.images.top"].shape == (2, 2, *SIZE, 3)
     assert student.infer(obs, np.zeros((2, *student.noise_shape), np.float32)).shape == (2, 15, 2)
-
-
-def test_a_random_crop_is_made_where_the_encoder_crops_first() -> None:
-    assert random_crop(ImageEncoderConfig(crop=(28, 40))) == (28, 40)
-    assert random_crop(ImageEncoderConfig()) is None
-    assert random_crop(ImageEncoderConfig(crop=(28, 40), resize=(30, 50))) is None
 
 
 def test_split_and_scaling(tmp_path: Path) -> None:
