@@ -147,7 +147,8 @@ def short(method: str) -> MethodConfig:
 
 
 def train_and_check(tmp_path: Path, recordings: Path, network: str, eyes: str, process: str) -> TeacherRun:
-    run = teacher_run(recordings, eyes, NETWORKS[network], DenoisingConfig(process=process))
+    method = dataclasses.replace(DenoisingConfig(), process=process)
+    run = teacher_run(recordings, eyes, NETWORKS[network], method)
     check_saved(train_teacher(run, tmp_path / "teacher"), tmp_path / "teacher")
     return run
 
