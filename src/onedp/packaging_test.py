@@ -144,6 +144,7 @@ TORCH_FREE = (
     "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
 )  # fmt: skip
 
 
@@ -169,6 +170,7 @@ def test_core_imports_are_torch_free() -> None:
         ["export"],
         ["latency"],
         ["convert"],
+        ["bench"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:
