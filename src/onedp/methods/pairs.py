@@ -127,9 +127,9 @@ def save_pairs(path: Path, pool: PairPool, key: str) -> None:
         for name, values in pool.nobs.items()
     }
     tensors |= {"noise": pool.noise, "target": pool.target}
-    with replaced_file(path) as temporary:
+    with replaced_file(path) as temporary:  # cloned: several cameras share their picks, which safetensors refuses
         metadata = {"key": key, "seconds": repr(pool.seconds)}
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+        save_file({name: value.cpu().clone().contiguous() for name, value in tensors.items()}, temporary, metadata)
 
 
 def load_pairs(
