@@ -107,7 +107,6 @@ class ActConfig:
 
     kind = "act"
     only_method = "act"
-    gaussian = False  # only denoising networks can be
 
     def __post_init__(self) -> None:
         _check_transformer(self.width, self.heads, self)
