@@ -37,7 +37,7 @@ def locked_requirements() -> list[Requirement]:
     project = read_pyproject()
     extras = [
         project["optional-dependencies"][name]
-        for name in ("train", "pusht", "report", "robot", "openvino", "export", "hub", "dev")
+        for name in ("train", "data", "pusht", "report", "robot", "openvino", "export", "hub", "dev")
     ]
     return [Requirement(line) for line in sum(extras, project["dependencies"])]
 
@@ -88,7 +88,7 @@ def test_every_import_is_declared(tests: bool) -> None:
     project = read_pyproject()
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"] + extras["robot"]
-    lines += extras["openvino"] + extras["export"]
+    lines += extras["openvino"] + extras["export"] + extras["data"] + extras["hub"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines + (extras["dev"] if tests else [])}
     distributions = importlib.metadata.packages_distributions()
     for path in (ROOT / "src/onedp").rglob("*.py"):
@@ -120,12 +120,26 @@ def modules_loaded_by(code: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pygame", "cv2", "matplotlib", "av"}
+HEAVY = {
+    "torch",
+    "accelerate",
+    "scipy",
+    "zarr",
+    "gymnasium",
+    "gym_pusht",
+    "pygame",
+    "cv2",
+    "matplotlib",
+    "av",
+    "pyarrow",
+    "h5py",
+}
 
 
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
-    "data.normalize", "data.windows", "data.goals", "methods.config", "methods.presets", "methods.table", "nets.config",
+    "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
+    "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "methods.table", "nets.config",
     "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
     "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
@@ -159,6 +173,7 @@ def test_core_imports_are_torch_free() -> None:
         ["latency"],
         ["push"],
         ["pull"],
+        ["convert"],
         ["bench"],
     ],
 )

@@ -47,8 +47,10 @@ def make_data(count: int, seed: int) -> LabData:
     normalizer = fit_normalizer(arrays, SPEC)
     heldout = count // 20
     windows = WindowTensors(
-        nobs={OBSERVATION: torch.from_numpy(normalizer.normalize(OBSERVATION, obs)[:, None])},
-        nactions=torch.from_numpy(normalizer.normalize(SPEC.action.name, chunks)),
+        fields={OBSERVATION: torch.from_numpy(normalizer.normalize(OBSERVATION, obs))},
+        actions=torch.from_numpy(normalizer.normalize(SPEC.action.name, chunks)).flatten(0, 1),
+        obs_steps=torch.arange(count)[:, None],
+        action_steps=torch.arange(chunks.shape[0] * chunks.shape[1]).view(chunks.shape[:2]),
         training=torch.arange(count - heldout),
         heldout=torch.arange(count - heldout, count),
     )

@@ -30,11 +30,14 @@ def test_data_is_the_truth_scaled_to_its_range_with_a_twentieth_held_out():
     data = make_data(400, seed=0)
     windows = data.windows
     assert (len(windows.training), len(windows.heldout)) == (380, 20)
-    assert windows.nobs["obstacle"].shape == (400, 1, 2)
-    assert windows.nactions is not None
-    assert windows.nactions.shape == (400, 16, 2)
-    assert windows.nactions.abs().max() == pytest.approx(1.0)
-    assert torch.equal(make_data(400, seed=0).windows.nactions, windows.nactions)
+    batch = windows.batch(torch.arange(400), torch.device("cpu"))
+    assert batch.nobs["obstacle"].shape == (400, 1, 2)
+    assert batch.nactions is not None
+    assert batch.nactions.shape == (400, 16, 2)
+    assert batch.nactions.abs().max() == pytest.approx(1.0)
+    again = make_data(400, seed=0).windows.batch(torch.arange(400), torch.device("cpu"))
+    assert again.nactions is not None
+    assert torch.equal(again.nactions, batch.nactions)
 
 
 def test_passes_are_counted_by_weights_chunks_and_gradient():

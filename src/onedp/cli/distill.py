@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from onedp.cli.resume import only_resume
+from onedp.data.config import ReadingConfig
 from onedp.errors import OneDPError
 from onedp.methods.config import OneDpConfig
 from onedp.methods.presets import fitted
@@ -28,7 +29,10 @@ class Distill:
     """What the student's network predicts: what its teacher's does, or x0, the clean actions (for export --to lerobot;
     needs the preset small of onedp-s, whose regression teaches it that)."""
     data: Path | None = None
-    """Observations to distil on (zarr or npz; actions are ignored); default: the ones the package ships."""
+    """Observations to distil on (any format train reads; actions are ignored); default: those the package ships."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
+    loader_threads: int = 2
+    """Threads that read pictures ahead."""
     out: Path | None = None
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
@@ -83,9 +87,12 @@ class Distill:
             threads=self.threads,
             tracker=self.tracker,
             checkpoint_every=self.checkpoint_every,
+            loader_threads=self.loader_threads,
             diagnose_every=max(50, steps // 5),
         )
-        return StudentRun(teacher=self.teacher, data=data, method=config, loop=loop, network=network)
+        return StudentRun(
+            teacher=self.teacher, data=data, method=config, loop=loop, network=network, reading=self.reading
+        )
 
     def run(self) -> None:
         """Distil, or continue."""

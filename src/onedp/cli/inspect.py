@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from onedp.data.config import NormalizationMode, ReadingConfig
 from onedp.errors import OneDPError, did_you_mean
 
 
@@ -15,11 +16,16 @@ class Inspect:
     """Say what a data set or a policy is: shapes, units, ranges, timing table, provenance."""
 
     path: tyro.conf.Positional[Path]
-    """Data set (zarr folder or zip, npz), policy folder, or the name of a shipped policy."""
+    """Data set (zarr, npz, LeRobot, robomimic HDF5, hub:OWNER/NAME), policy folder, or name of a shipped policy."""
     task: str | None = None
-    """For a data set: also show it as this task reads it, e.g. pusht-keypoints or my_module:my_task."""
+    """For a data set: also show it as this task reads it, e.g. pusht-keypoints, my_module:my_task or recorded."""
     pictures: bool = False
     """Also read arrays with more than 64 numbers a step: their ranges and the digest of everything; takes longer."""
+
+    split: str | None = None
+    """Only this split of the data set."""
+    normalization: NormalizationMode = "min_max"
+    """With --task: how it would be scaled for training."""
 
     def run(self) -> None:
         """Print the description; raises ``OneDPError`` for anything that is neither, or damaged."""
@@ -40,7 +46,7 @@ class Inspect:
             self._inspect_policy(self.path)
         elif (self.path / "policy" / "spec.json").is_file():  # a finished run
             self._inspect_policy(self.path / "policy")
-        elif not self.path.exists():
+        elif not self.path.exists() and not str(self.path).startswith("hub:"):
             beside = [str(item) for item in self.path.parent.iterdir()] if self.path.parent.is_dir() else []
             raise OneDPError(
                 f"Nothing at {self.path}: no such file or folder, and no shipped policy of that name."
@@ -49,7 +55,7 @@ class Inspect:
         else:
             from onedp.cli.inspect_data import inspect_data
 
-            inspect_data(self.path, self.task, self.pictures)
+            inspect_data(self.path, self.task, self.pictures, ReadingConfig(split=self.split), self.normalization)
 
     def _inspect_policy(self, folder: Path) -> None:
         from onedp.cli.inspect_policy import inspect_policy

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import tyro
@@ -12,6 +13,7 @@ import tyro
 from onedp.artifact import Manifest, save_artifact
 from onedp.cli.inspect import Inspect
 from onedp.cli.inspect_policy import _nfe
+from onedp.data.fake_sets_test import lerobot_v2, robomimic
 from onedp.data.normalize import fit_normalizer
 from onedp.data.readers import open_episodes
 from onedp.errors import ArtifactError, DataError, OneDPError
@@ -211,3 +213,59 @@ def test_real_data(pusht_human: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ):
         assert expected in printed
     assert any(line.startswith("24,208 windows, 206 padded before the episode's start") for line in printed)
+
+
+# --- other people's formats
+
+
+def test_lerobot_set_with_a_video_that_ends_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = lerobot_v2(tmp_path / "set")
+    video = sorted(root.rglob("*.mp4"))[1]
+    video.write_bytes(video.read_bytes()[:-300])
+    Inspect(root, task="recorded").run()
+    printed = " ".join(lines(capsys.readouterr().out))
+    assert "format LeRobot v2.1 (with video)" in printed
+    assert "rate 10 Hz, as the data set says; 10 Hz from the timestamps; recorded runs at 10 Hz" in printed
+    assert "split train: 3 episodes note Task: push" in printed
+    assert "warning: Episode 1 has no pictures 'observation.images.top': The video" in printed
+    assert "As the task 'recorded' reads it" in printed
+    assert "1 episodes were left out. Episode 1 has no pictures" in printed
+
+
+def test_robomimic_file_and_its_scaling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Inspect(robomimic(tmp_path / "d.hdf5"), task="recorded", split="train", normalization="mean_std").run()
+    printed = " ".join(lines(capsys.readouterr().out))
+    assert "episodes 2 steps 15" in printed
+    assert "rate 20 Hz, as the data set says" in printed
+    assert "note Environment: Lift" in printed
+    assert "Normalisation: network = (value - centre) / width" in printed
+    assert "top_image min_max 0 127.5 127.5" in printed
+    assert "robot0_eef_pos mean_std 0" in printed
+
+
+def test_stuck_sensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = STATE.copy()
+    state[20:, 3] = 7.0  # all of the second episode
+    Inspect(save(tmp_path, state=state, action=ACTION)).run()
+    printed = " ".join(lines(capsys.readouterr().out))
+    assert (
+        "warning: 'state' is stuck at times in the dimensions [3]: dimension 3 keeps one value for 30 steps from "
+        "episode 1, step 0 on; up to 1 of 2 episodes are stuck throughout."
+    ) in printed
+
+
+def test_hub_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*arguments: Any, **options: Any) -> str:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(DataError, match=r"'hub:lerobot/pusht' could not be downloaded \(ConnectionError: no network\)"):
+        Inspect(Path("hub:lerobot/pusht")).run()
+
+
+def test_real_lerobot_set(pusht_human: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Inspect(pusht_human.parent / "pusht_human_lerobot_v3").run()
+    printed = " ".join(lines(capsys.readouterr().out))
+    assert "episodes 206 steps 25,650" in printed
+    assert "warning: 'observation.image' has no video" in printed
+    assert "note Task: Push the T-shaped block onto the T-shaped target." in printed

@@ -17,6 +17,7 @@ VERBS = {
     "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
     "push": ("onedp.cli.push:Push", "a policy to the hub"),
     "pull": ("onedp.cli.pull:Pull", "a policy from the hub"),
+    "convert": ("onedp.cli.convert:Convert", "any data set to LeRobot's format"),
     "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),
 }

@@ -13,10 +13,14 @@ def only_resume(options: Any) -> None:
     given = [
         field.name.replace("_", "-")
         for field in dataclasses.fields(options)
-        if field.name != "resume" and getattr(options, field.name) != field.default
+        if field.name != "resume" and getattr(options, field.name) != _default(field)
     ]
     if given:
         raise OneDPError(
             f"--resume continues a run with the options it was begun with; leave out {', '.join(given)}, or begin "
             "another run with --out."
         )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

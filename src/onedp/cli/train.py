@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from onedp.cli.resume import only_resume
+from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
 from onedp.methods.presets import fitted
 from onedp.methods.table import method_entry, method_help
-from onedp.nets.config import NETWORK_SIZES, EncoderName, NetworkName, named_encoder
-from onedp.tasks import get_task
+from onedp.nets.config import NETWORK_SIZES, EncoderName, NetworkName
 from onedp.train.config import LoopConfig, TeacherRun
 
 
@@ -23,9 +23,10 @@ class Train:
     """Train a policy on demonstrations: a diffusion policy (the teacher), or a method that needs no teacher."""
 
     task: str = "pusht-keypoints"
-    """Task of the table (pusht-keypoints, pusht-state) or my_module:my_task."""
+    """Task of the table (pusht-keypoints, pusht-state, pusht-image), my_module:my_task, or recorded: whatever the data
+    set holds, without an environment."""
     data: Path | None = None
-    """Demonstrations: diffusion_policy zarr (folder or zip) or npz."""
+    """Demonstrations: diffusion_policy zarr (folder or zip), npz, LeRobot folder, robomimic HDF5, or hub:OWNER/NAME."""
     method: Annotated[str, tyro.conf.arg(help=method_help(teacher=False))] = "denoising"
     process: Literal["ddpm", "edm"] | None = None
     """Noise process of the method denoising; None: ddpm."""
@@ -39,6 +40,14 @@ class Train:
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
     """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
+    normalization: NormalizationMode = "min_max"
+    """How observations and actions are scaled: to [-1, 1], or to mean 0 and deviation 1."""
+    crop: tuple[int, int] | None = None
+    """Height and width of the part of a picture that is looked at, random in training; None: 7/8 of it."""
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
+    recorded: Annotated[RecordedConfig, tyro.conf.arg(name="")] = field(default_factory=RecordedConfig)
+    loader_threads: int = 2
+    """Threads that read pictures ahead."""
     mirror: bool = False
     """Train on mirror images of the demonstrations too, for tasks that look the same in a mirror (Push-T does)."""
     steps: int | None = None
@@ -74,8 +83,12 @@ class Train:
             data=data,
             method=config,
             network=NETWORK_SIZES[self.network or config.default_network],
-            encoder=None if self.encoder is None else named_encoder(self.encoder, get_task(self.task).spec),
+            normalization=self.normalization,
             mirror=self.mirror,
+            reading=self.reading,
+            recorded=self.recorded,
+            encoder=self.encoder,
+            crop=self.crop,
             loop=LoopConfig(
                 steps=steps,
                 batch_size=preset.batch_size if self.batch_size is None else self.batch_size,
@@ -85,6 +98,7 @@ class Train:
                 threads=self.threads,
                 tracker=self.tracker,
                 checkpoint_every=self.checkpoint_every,
+                loader_threads=self.loader_threads,
             ),
         )
 

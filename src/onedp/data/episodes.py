@@ -1,4 +1,4 @@
-"""Demonstrations in memory (or memory-mapped): named arrays with time first, cut into episodes."""
+"""Demonstrations: named arrays with time first, cut into episodes; pictures may stay on disk until they are needed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from onedp.data.lazy import LazyArray, StepArray, block_slices, selected
 from onedp.errors import DataError, did_you_mean
 
 
@@ -17,18 +18,20 @@ from onedp.errors import DataError, did_you_mean
 class Episodes:
     """Recorded steps of all episodes, one after the other."""
 
-    arrays: Mapping[str, ndarray]
-    """Name to array ``(N, ...)``, N steps in all."""
+    arrays: Mapping[str, StepArray]
+    """Name to array ``(N, ...)``, N steps in all; pictures are read on demand."""
     ends: Int64[ndarray, " episodes"]
     """Index one past the last step of each episode, increasing; the last one is N."""
     source: str
     """Where the data came from, for messages and provenance."""
+    skipped: tuple[str, ...] = ()
+    """Episodes that were left out and why, a sentence each."""
 
     def __post_init__(self) -> None:
         check_ends(self.ends, self.source)
         if not self.arrays:
             raise DataError(f"{self.source}: no arrays. Expected at least one with a row for every step.")
-        lengths = {name: len(array) if np.ndim(array) else 0 for name, array in self.arrays.items()}
+        lengths = {name: len(array) if array.ndim else 0 for name, array in self.arrays.items()}
         if set(lengths.values()) != {int(self.ends[-1])}:
             raise DataError(
                 f"{self.source}: the last episode ends at step {int(self.ends[-1])}, but the arrays have {lengths} "
@@ -74,9 +77,7 @@ class Episodes:
         """Raise ``DataError`` naming the first episode and step with NaN or infinity in any of ``names``."""
         for name in names:
             array = self.arrays[name]
-            if not np.issubdtype(array.dtype, np.floating):
-                continue
-            bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+            bad = steps_not_finite(array)
             if len(bad):
                 episode, step = self.locate(int(bad[0]))
                 raise DataError(
@@ -88,9 +89,20 @@ class Episodes:
         """SHA-256 over names, shapes, types and bytes: the same data gives the same digest, whatever the file."""
         digest = DataDigest()
         for name in sorted(self.arrays):
-            digest.begin(name, self.arrays[name].shape, self.arrays[name].dtype)
-            digest.update(self.arrays[name])
+            digest.add(name, self.arrays[name])
         return digest.finish(self.ends)
+
+    def dense(self, name: str) -> ndarray:
+        """The array ``name`` in memory; raises ``DataError`` for pictures, which are read on demand only."""
+        return np.asarray(self.arrays[name])
+
+    def select(self, episodes: Iterable[int]) -> Episodes:
+        """Only these episodes, numbered anew; ``episodes`` must increase."""
+        chosen = np.asarray(list(episodes), dtype=np.int64)
+        starts, lengths = self.starts[chosen], self.lengths[chosen]
+        rows = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
+        arrays = {name: selected(array, rows) for name, array in self.arrays.items()}
+        return Episodes(arrays, np.cumsum(lengths), self.source, self.skipped)
 
 
 class DataDigest:
@@ -102,6 +114,19 @@ class DataDigest:
     def begin(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         """Announce the next array."""
         self._digest.update(f"{name} {shape} {dtype.newbyteorder('<').str};".encode())
+
+    def add(self, name: str, array: StepArray) -> None:
+        """Add a whole array: its rows, or for a video the encoded bytes, since decoding it would take long."""
+        if isinstance(array, LazyArray) and array.content is not None:
+            self._digest.update(f"{name} {array.shape} encoded;".encode())
+            self._digest.update(array.content())
+            return
+        self.begin(name, array.shape, array.dtype)
+        if isinstance(array, LazyArray):
+            for rows in block_slices(array):
+                self.update(array[rows])
+        else:
+            self.update(array)
 
     def update(self, rows: ndarray) -> None:
         """Add consecutive rows of the announced array."""
@@ -115,8 +140,18 @@ class DataDigest:
         return self._digest.hexdigest()
 
 
-def check_ends(ends: ndarray, source: str) -> None:
-    """Raise ``DataError`` unless ``ends`` is a strictly increasing list of at least one positive integer."""
+def steps_not_finite(array: StepArray) -> ndarray:
+    """Steps (n,) with NaN or infinity; none for integers, such as pictures, which are not read."""
+    if not np.issubdtype(array.dtype, np.floating) or isinstance(array, LazyArray):
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+
+
+def check_ends(ends: ndarray, source: str, may_be_empty: Iterable[int] = ()) -> None:
+    """Raise ``DataError`` unless ``ends`` is a strictly increasing list of at least one positive integer.
+
+    The episodes ``may_be_empty`` may have no steps: somebody else deals with them.
+    """
     if ends.ndim != 1 or not np.issubdtype(ends.dtype, np.integer):
         raise DataError(
             f"{source}: the episode ends have the shape {ends.shape} and the type {ends.dtype}. Expected a list of "
@@ -124,7 +159,9 @@ def check_ends(ends: ndarray, source: str) -> None:
         )
     if len(ends) == 0:
         raise DataError(f"{source}: no episodes. Expected at least one; record some demonstrations first.")
-    empty = np.flatnonzero(np.diff(ends.astype(np.int64), prepend=0) <= 0)
+    lengths = np.diff(ends.astype(np.int64), prepend=0)
+    lengths[[each for each in may_be_empty if lengths[each] == 0]] = 1
+    empty = np.flatnonzero(lengths <= 0)
     if len(empty):
         first = int(empty[0])
         before = int(ends[first - 1]) if first else 0
@@ -132,6 +169,19 @@ def check_ends(ends: ndarray, source: str) -> None:
             f"{source}: episode {first} is empty or ends before it starts (it starts at step {before} and ends at "
             f"{int(ends[first])}). Expected strictly increasing episode ends; remove empty episodes."
         )
+
+
+def empty_episodes(ends: ndarray) -> dict[int, str]:
+    """Episodes without steps, as ``Recording.bad_episodes``; none when ``ends`` are no numbers."""
+    if ends.ndim != 1 or not np.issubdtype(ends.dtype, np.integer):
+        return {}
+    lengths = np.diff(ends.astype(np.int64), prepend=0)
+    return {
+        int(
+            each
+        ): f"is empty or ends before it starts (it starts at step {int(ends[each])} and ends at {int(ends[each])})"
+        for each in np.flatnonzero(lengths == 0)
+    }
 
 
 def locate(ends: ndarray, step: int) -> tuple[int, int]:

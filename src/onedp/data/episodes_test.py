@@ -70,11 +70,11 @@ def test_digest_depends_on_everything_but_the_source() -> None:
     assert data.digest() == same.digest()
     others = [
         episodes(action=np.zeros(9)),
-        Episodes({"stat": data.arrays["state"]}, ENDS, ""),
-        Episodes({"state": data.arrays["state"].reshape(9, 1, 2)}, ENDS, ""),
-        Episodes({"state": data.arrays["state"].astype(np.float32)}, ENDS, ""),
-        Episodes({"state": data.arrays["state"] + 1}, ENDS, ""),
-        Episodes({"state": data.arrays["state"]}, np.array([3, 5, 9]), ""),
+        Episodes({"stat": data.dense("state")}, ENDS, ""),
+        Episodes({"state": data.dense("state").reshape(9, 1, 2)}, ENDS, ""),
+        Episodes({"state": data.dense("state").astype(np.float32)}, ENDS, ""),
+        Episodes({"state": data.dense("state") + 1}, ENDS, ""),
+        Episodes({"state": data.dense("state")}, np.array([3, 5, 9]), ""),
     ]
     assert len({data.digest(), *(other.digest() for other in others)}) == 1 + len(others)
 

@@ -6,11 +6,14 @@ to reach every state that it passes through afterwards.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
 from onedp.data.episodes import Episodes
+from onedp.data.lazy import selected
 from onedp.types import PolicySpec
 
 
@@ -30,5 +33,5 @@ def with_goals(episodes: Episodes, spec: PolicySpec, seed: int = 0) -> Episodes:
     if not missing:
         return episodes
     steps = future_steps(episodes.ends, np.random.default_rng(seed))
-    goals = {field.name: episodes.arrays[str(field.goal_of)][steps] for field in missing}
-    return Episodes({**episodes.arrays, **goals}, episodes.ends, episodes.source)
+    goals = {field.name: selected(episodes.arrays[str(field.goal_of)], steps) for field in missing}
+    return replace(episodes, arrays={**episodes.arrays, **goals})

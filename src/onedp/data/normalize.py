@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from onedp.data.config import NormalizationMode
+from onedp.data.lazy import StepArray
 from onedp.data.statistics import RunningStatistics
 from onedp.errors import ArtifactError, DataError
 from onedp.types import PolicySpec
@@ -151,13 +152,20 @@ def _read_part(entry: Mapping[str, Any], name: str, part: str, shape: tuple[int,
     return values
 
 
-def fit_normalizer(arrays: Mapping[str, ndarray], spec: PolicySpec, mode: NormalizationMode = "min_max") -> Normalizer:
-    """Statistics of every field of ``spec`` over all recorded steps; an index is left as it is, a goal is scaled as
-    what it is the goal of.
+PICTURE_RANGE = FieldStats(*(np.float32(value).reshape(1) for value in (0.0, 255.0, 127.5, 255 / 12**0.5)))
+"""What all pictures are scaled by: bytes, evenly spread. Their own statistics would cost a pass over every video."""
+
+
+def fit_normalizer(
+    arrays: Mapping[str, StepArray], spec: PolicySpec, mode: NormalizationMode = "min_max"
+) -> Normalizer:
+    """Statistics of every field of ``spec`` over all recorded steps; pictures are mapped from 0..255 to [-1, 1],
+    an index is left as it is, a goal is scaled as what it is the goal of.
 
     Raises ``DataError`` when a field is missing, empty, of another shape or not finite.
     """
     stats: dict[str, FieldStats] = {}
+    modes: dict[str, NormalizationMode] = {}
     for field in (*spec.observations, spec.action):
         values = arrays.get(field.goal_of or field.name)
         if values is None or values.shape[1:] != field.shape or len(values) == 0:
@@ -165,10 +173,15 @@ def fit_normalizer(arrays: Mapping[str, ndarray], spec: PolicySpec, mode: Normal
             raise DataError(
                 f"No statistics for '{field.name}': {found}; expected (steps, {', '.join(map(str, field.shape))})."
             )
+        if field.is_image:
+            parts = (np.broadcast_to(getattr(PICTURE_RANGE, part), field.stats_shape) for part in STATISTICS)
+            stats[field.name], modes[field.name] = FieldStats(*(part.copy() for part in parts)), "min_max"
+            continue
+        values = np.asarray(values)
         stats[field.name] = FieldStats.of(values, field.stats_shape)
+        modes[field.name] = mode if field.classes is None else "identity"
         if not np.isfinite(values).all():
             raise DataError(
                 f"No statistics for '{field.name}': it has NaN or infinity. Look for the place with: onedp inspect DATA"
             )
-    indices = {field.name for field in spec.observations if field.classes is not None}
-    return Normalizer(stats, {name: "identity" if name in indices else mode for name in stats})
+    return Normalizer(stats, modes)

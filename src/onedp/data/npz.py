@@ -10,6 +10,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.lib import format as npy
 
+from onedp.data.episodes import empty_episodes
 from onedp.data.recording import ArrayHeader, Recording, dtype_problem
 from onedp.errors import DataError
 
@@ -48,6 +49,7 @@ def open_npz(path: Path) -> Recording:
         format="npz (compressed)" if compressed else "npz (not compressed, memory-mapped)",
         headers={name: headers[key] for name, key in keys.items()},
         ends=ends.astype(np.int64) if ends.dtype.kind in "iu" else ends,
+        bad_episodes=empty_episodes(ends),
         open_array=lambda name: _open_member(path, members[keys[name]]),
     )
 

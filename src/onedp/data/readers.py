@@ -6,9 +6,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from onedp.data.config import ReadingConfig
 from onedp.data.episodes import Episodes
+from onedp.data.hub import local_data_set
+from onedp.data.lerobot import looks_like_lerobot, open_lerobot
 from onedp.data.npz import looks_like_npz, open_npz
 from onedp.data.recording import Recording
+from onedp.data.robomimic import looks_like_hdf5, open_hdf5
 from onedp.data.zarr import looks_like_zarr, open_zarr
 from onedp.errors import DataError, did_you_mean
 
@@ -17,19 +21,20 @@ Reader = Callable[[Path], Recording]
 READERS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
     "zarr": (looks_like_zarr, open_zarr),
     "npz": (looks_like_npz, open_npz),
+    "LeRobot": (looks_like_lerobot, open_lerobot),
+    "robomimic": (looks_like_hdf5, open_hdf5),
 }
 """Format to (does it look like it, by content; open it)."""
 
 EXPECTED = (
     "Expected a diffusion_policy zarr (folder or zip with data/<name> and meta/episode_ends) or an npz with "
-    "'episode_ends' and one array per name."
+    "'episode_ends' and one array per name, a LeRobot folder (with meta/info.json) or a robomimic HDF5 file."
 )
 
 # First bytes of files that people mistake for a data set of ours.
 FOREIGN_FILES = {
     b"\x93NUMPY": "is a single numpy array (npy)",
-    b"\x89HDF": "is an HDF5 file",
-    b"PAR1": "is a parquet file",
+    b"PAR1": "is a single parquet file; of a LeRobot data set, pass the folder that has meta/ and data/ in it",
     b"\x80": "looks like a Python pickle, which is never opened because it can run foreign code",
     b"version https://git-lfs": "is a Git LFS pointer, not the data itself (fetch it with: git lfs pull)",
 }
@@ -44,9 +49,18 @@ def open_episodes(path: str | Path, names: tuple[str, ...] | None = None) -> Epi
     return open_recording(path).episodes(names)
 
 
-def open_recording(path: str | Path) -> Recording:
-    """Open a data set of any format in the table, reading no array yet; raises ``DataError`` as above."""
-    path = Path(path)
+def open_recording(path: str | Path, reading: ReadingConfig | None = None) -> Recording:
+    """Open a data set of any format in the table, reading no array yet; raises ``DataError`` as above.
+
+    ``path`` may be ``hub:OWNER/NAME``. Episodes that cannot be used are an error, or left out when ``reading`` says so.
+    """
+    reading = reading or ReadingConfig()
+    recording = _read(local_data_set(path))
+    recording = recording.without_bad_episodes(reading.skip_bad_episodes)
+    return recording if reading.split is None else recording.split(reading.split)
+
+
+def _read(path: Path) -> Recording:
     try:
         if not path.exists():
             raise DataError(_missing(path))
@@ -94,7 +108,5 @@ def _not_a_data_set_folder(path: Path) -> str:
     inside = [item for item in items if any(looks_like(item) for looks_like, _ in READERS.values())]
     if inside:
         return f"{path} is a folder, not a data set, but it contains some. Pass one of: {', '.join(map(str, inside))}"
-    if (path / "meta" / "info.json").is_file():
-        return f"{path} looks like a LeRobot data set, which this version cannot read. {EXPECTED}"
     names = [item.name for item in items[:4]]
     return f"{path} is a folder without zarr metadata (.zgroup or zarr.json); it holds {names or 'nothing'}. {EXPECTED}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from numpy import ndarray
 
 from onedp.data.episodes import Episodes, check_ends
+from onedp.data.lazy import LazyArray, StepArray, block_slices, selected
 from onedp.errors import DataError, did_you_mean
 
-BLOCK_BYTES = 8 << 20
-"""Size of the pieces in which ``blocks`` reads an array: small enough for any machine, large enough to be fast."""
+LAZY_ROW_BYTES = 1024
+"""Pictures of at least so many bytes are read on demand; smaller ones, and all that is not a picture, at once."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,13 @@ class ArrayHeader:
     """Why it cannot be read, for a message; empty when it can."""
     doubt: str = ""
     """Why what is read may not be what was recorded, for a message; empty when all is well."""
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether it stays on disk: pictures (N, H, W, C) that are not tiny."""
+        if len(self.shape) != 4 or self.problem:
+            return False
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * np.dtype(self.dtype).itemsize >= LAZY_ROW_BYTES
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,25 @@ class Recording:
     """Index one past the last step of each episode, int64."""
     open_array: Callable[[str], Any]
     """Something with ``[rows]`` that reads these rows of the named array; may raise anything."""
+    rate_hz: float | None = None
+    """Steps a second, where the format says so."""
+    bad_episodes: Mapping[int, str] = field(default_factory=dict)
+    """Episodes that cannot be used to what is wrong with each, in words that go on after "episode 3"."""
+    check_array: Callable[[str], Mapping[int, str]] = lambda name: {}
+    """Episodes that cannot be used where the named array is needed: their pictures are missing, say."""
+    skipped: tuple[str, ...] = ()
+    """What was left out and why, a sentence each."""
+    splits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Named subsets of the episodes, such as train and valid."""
+    selection: tuple[int, ...] | None = None
+    """Numbers of the episodes in the stored data set, where not all were chosen."""
+    hint: str = ""
+    """What to do when an array is missing, a sentence with a blank in front."""
+    notes: tuple[str, ...] = ()
+    """What else the data set says of itself, a sentence each."""
 
     def __post_init__(self) -> None:
-        check_ends(self.ends, self.source)
+        check_ends(self.ends, self.source, self.bad_episodes)
 
     def require(self, names: Iterable[str], why: str = "") -> None:
         """Raise ``DataError`` unless all ``names`` are there, are plain numbers and have one row a step.
@@ -56,7 +81,7 @@ class Recording:
         if missing:
             raise DataError(
                 f"{self.source}: missing {missing}.{did_you_mean(missing[0], self.headers)} It has "
-                f"{sorted(self.headers)}.{why} Look at it with: onedp inspect {self.source}"
+                f"{sorted(self.headers)}.{why}{self.hint} Look at it with: onedp inspect {self.source}"
             )
         for name in names:
             if problem := self.problem(name):
@@ -75,36 +100,120 @@ class Recording:
             )
         return ""
 
-    def read(self, name: str) -> ndarray:
-        """The whole array; memory-mapped where the format allows."""
+    def read(self, name: str) -> StepArray:
+        """The whole array: in memory, memory-mapped where the format allows, or on demand for pictures."""
         self.require((name,))
-        return self._rows(self._opened(name), name, slice(None))
+        array = self._opened(name)
+        if self.headers[name].is_lazy and not isinstance(array, np.memmap):
+            return self._lazy(array, name)
+        return self._rows(array, name, slice(None))
 
     def blocks(self, name: str) -> Iterator[ndarray]:
         """The array in consecutive pieces of some megabytes, so that pictures need little memory."""
         self.require((name,))
-        header, array = self.headers[name], self._opened(name)
-        row_bytes = max(1, int(np.prod(header.shape[1:], dtype=np.int64)) * np.dtype(header.dtype).itemsize)
-        stored = getattr(array, "chunks", (1,))[0]  # zarr decodes whole chunks: never ask for part of one
-        step = stored * max(1, BLOCK_BYTES // (row_bytes * stored))
-        for start in range(0, header.shape[0], step):
-            yield self._rows(array, name, slice(start, start + step))
+        array = self._lazy(self._opened(name), name)
+        for rows in block_slices(array):
+            yield array[rows]
 
     def episodes(self, names: Iterable[str] | None = None) -> Episodes:
         """Read the arrays ``names`` (None: all) and no others; raises ``DataError`` when one of them cannot be."""
         chosen = sorted(self.headers) if names is None else list(names)
         self.require(chosen)
-        return Episodes({name: self.read(name) for name in chosen}, self.ends, self.source)
+        self.usable(chosen, skip=False)
+        return Episodes({name: self.read(name) for name in chosen}, self.ends, self.source, self.skipped)
+
+    def select(self, episodes: Iterable[int], skipped: Iterable[str] = ()) -> Recording:
+        """Only these episodes, numbered anew, in increasing order; ``skipped`` says why the others are left out."""
+        chosen = np.asarray(sorted(set(episodes)), dtype=np.int64)
+        if not len(chosen):
+            raise DataError(f"{self.source}: no episodes are left. {' '.join(skipped)}")
+        lengths = np.diff(self.ends, prepend=0)
+        starts = self.ends - lengths
+        rows = np.concatenate([np.arange(starts[each], self.ends[each]) for each in chosen])
+        headers = {
+            name: header if self.problem(name) else replace(header, shape=(len(rows), *header.shape[1:]))
+            for name, header in self.headers.items()
+        }
+        problems = {name: self.problem(name).removeprefix(f"'{name}' ") for name in self.headers}
+        number = {int(old): new for new, old in enumerate(chosen)}
+
+        def check_array(name: str) -> dict[int, str]:
+            return {number[each]: why for each, why in self.check_array(name).items() if each in number}
+
+        return replace(
+            self,
+            headers={name: replace(header, problem=problems[name]) for name, header in headers.items()},
+            ends=np.cumsum(lengths[chosen]),
+            open_array=lambda name: selected(self.read(name), rows),
+            bad_episodes={number[each]: why for each, why in self.bad_episodes.items() if each in number},
+            check_array=check_array,
+            skipped=(*self.skipped, *skipped),
+            selection=tuple(self.selection[each] if self.selection else int(each) for each in chosen),
+            splits={
+                name: tuple(number[each] for each in members if each in number) for name, members in self.splits.items()
+            },
+        )
+
+    def without_bad_episodes(self, skip: bool) -> Recording:
+        """This recording when all episodes are good, or the good ones when ``skip``; else raises ``DataError``."""
+        if not self.bad_episodes:
+            return self
+        bad = sorted(self.bad_episodes)
+        if not skip:
+            more = f" {len(bad) - 1} more cannot be used either." if len(bad) > 1 else ""
+            raise DataError(
+                f"{self.source}: episode {bad[0]} {self.bad_episodes[bad[0]]}.{more} Mend or remove it, or go on "
+                "without: --skip-bad-episodes"
+            )
+        skipped = [f"Episode {each} {self.bad_episodes[each]}." for each in bad]
+        return self.select(set(range(len(self.ends))) - set(bad), skipped)
+
+    def usable(self, names: Iterable[str], skip: bool) -> Recording:
+        """As ``without_bad_episodes``, also of those that are bad where the arrays ``names`` are needed."""
+        bad = dict(self.bad_episodes)
+        for name in names:
+            bad |= {each: why for each, why in self.check_array(name).items() if each not in bad}
+        return replace(self, bad_episodes=bad).without_bad_episodes(skip)
+
+    def split(self, name: str) -> Recording:
+        """The episodes of the named split; raises ``DataError`` when there is none of this name or it is empty."""
+        if name not in self.splits:
+            raise DataError(
+                f"{self.source} has no split '{name}'.{did_you_mean(name, self.splits)} It has "
+                f"{sorted(self.splits) or 'none'}."
+            )
+        members = self.splits[name]
+        if not members:
+            raise DataError(f"{self.source}: the split '{name}' has no episodes. It has {sorted(self.splits)}.")
+        return self.select(members)
+
+    def _lazy(self, array: Any, name: str) -> LazyArray:
+        header = self.headers[name]
+        source = array if isinstance(array, LazyArray) else stored_rows(array, header)
+
+        def read(rows: Int64[ndarray, " n"]) -> ndarray:
+            try:
+                return source.read(rows)
+            except DataError:
+                raise
+            except Exception as error:  # codecs raise many kinds
+                raise self._damaged(name, error) from error
+
+        return replace(source, read=read)
 
     def _opened(self, name: str) -> Any:
         try:
             return self.open_array(name)
+        except DataError:
+            raise
         except Exception as error:
             raise self._damaged(name, error) from error
 
     def _rows(self, array: Any, name: str, rows: slice) -> ndarray:
         try:
             return np.asarray(array[rows])
+        except DataError:
+            raise
         except Exception as error:  # codecs raise many kinds
             raise self._damaged(name, error) from error
 
@@ -113,6 +222,19 @@ class Recording:
             f"{self.source}: '{name}' cannot be read ({type(error).__name__}: {error}). The file is damaged or "
             "incomplete; copy or download it again."
         )
+
+
+def stored_rows(array: Any, header: ArrayHeader) -> LazyArray:
+    """An array of zarr, h5py or numpy as rows on demand; reads slices, since all of these are slow with row lists."""
+    run = int((getattr(array, "chunks", None) or (1,))[0])
+
+    def read(rows: Int64[ndarray, " n"]) -> ndarray:
+        apart = (np.diff(rows) > 1) & (np.diff(rows // run) > 0)
+        groups = np.split(rows, np.flatnonzero(apart) + 1)
+        parts = [np.asarray(array[int(group[0]) : int(group[-1]) + 1])[group - group[0]] for group in groups]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return LazyArray(header.shape, np.dtype(header.dtype), read, run)
 
 
 def dtype_problem(dtype: np.dtype) -> str:

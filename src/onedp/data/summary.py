@@ -96,6 +96,39 @@ def _largest_jumps(rows: Float64[ndarray, "n d"], offset: int, ends: ndarray) ->
     return steps[at, np.arange(n_dims)], later[at]
 
 
+@dataclass(frozen=True)
+class StuckRun:
+    """How long a dimension kept exactly one value, as a frozen sensor does."""
+
+    dimension: int
+    """Flat."""
+    steps: int
+    at: Place
+    """Where it began."""
+    whole_episodes: int
+    """Episodes in which it never changed, though it does in others."""
+
+
+def stuck_runs(values: ndarray, ends: Int64[ndarray, " episodes"]) -> list[StuckRun]:
+    """The longest run of each dimension of ``(N, ...)`` that varies at all."""
+    flat = values.reshape(len(values), -1)
+    starts = np.concatenate([[0], ends[:-1]])
+    found = []
+    for dimension in range(flat.shape[1]):
+        column = flat[:, dimension]
+        changes = np.flatnonzero(column[1:] != column[:-1]) + 1
+        if not len(changes):
+            continue
+        begins = np.union1d(changes, starts)  # every run begins at a change or with its episode
+        lengths = np.diff(begins, append=len(column))
+        longest = int(lengths.argmax())
+        in_all = np.diff(ends, prepend=0)
+        whole = (lengths[np.searchsorted(begins, starts)] == in_all) & (in_all > 1)
+        place = Place(*locate(ends, int(begins[longest])))
+        found.append(StuckRun(dimension, int(lengths[longest]), place, int(whole.sum())))
+    return found
+
+
 def is_pictures(header: ArrayHeader) -> bool:
     """True for an array with so many numbers a step that reading it takes long."""
     return _n_dims(header) > MAX_DIMENSIONS
@@ -129,7 +162,7 @@ def rate_from_timestamps(recording: Recording) -> float | None:
     header = recording.headers.get("timestamp")
     if header is None or recording.problem("timestamp") or header.shape[1:] not in ((), (1,)):
         return None
-    steps = np.diff(recording.read("timestamp").reshape(-1).astype(np.float64))
+    steps = np.diff(np.asarray(recording.read("timestamp"), dtype=np.float64).reshape(-1))
     inside = np.delete(steps, recording.ends[:-1] - 1)  # not from one episode to the next
     period_s = float(np.median(inside)) if len(inside) else 0.0
     return 1.0 / period_s if period_s > 0 else None

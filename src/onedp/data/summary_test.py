@@ -7,7 +7,16 @@ import pytest
 
 from onedp.data.readers import open_recording
 from onedp.data.recording import ArrayHeader
-from onedp.data.summary import ArraySummary, Place, is_pictures, rate_from_timestamps, summarize, summarize_recording
+from onedp.data.summary import (
+    ArraySummary,
+    Place,
+    StuckRun,
+    is_pictures,
+    rate_from_timestamps,
+    stuck_runs,
+    summarize,
+    summarize_recording,
+)
 
 ENDS = np.array([4, 10])
 
@@ -74,3 +83,11 @@ def test_rate_from_timestamps(tmp_path: Path) -> None:
     assert rate_from_timestamps(open_recording(tmp_path / "d.npz")) == pytest.approx(20.0)
     np.savez(tmp_path / "e.npz", state=time_s, episode_ends=ENDS)
     assert rate_from_timestamps(open_recording(tmp_path / "e.npz")) is None
+
+
+def test_stuck_dimensions() -> None:
+    values = np.array([[0, 5, 1], [1, 5, 2], [1, 5, 2], [1, 5, 3], [2, 5, 3], [2, 5, 3], [9, 5, 4]], dtype=np.float64)
+    assert stuck_runs(values, np.array([4, 6, 7])) == [
+        StuckRun(0, 3, Place(0, 1), 1),  # all of the second episode; the third has a single step
+        StuckRun(2, 2, Place(0, 1), 1),
+    ]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
+from onedp.data.lazy import LazyArray, StepArray
 from onedp.errors import DataError
 from onedp.types import FieldSpec, PolicySpec
 
@@ -93,15 +94,23 @@ def window_index(ends: Int64[ndarray, " episodes"], spec: PolicySpec, max_paddin
 
 
 def gather_windows(
-    arrays: Mapping[str, ndarray], index: WindowIndex, spec: PolicySpec
+    arrays: Mapping[str, StepArray], index: WindowIndex, spec: PolicySpec, picks: Int64[ndarray, " n"] | None = None
 ) -> tuple[dict[str, ndarray], ndarray]:
-    """Read all windows: observation fields ``(n, To, *shape)`` and actions ``(n, Tp, Da)``, float32."""
+    """Observation fields ``(n, To, *shape)`` in their types and actions ``(n, Tp, Da)``, float32, of ``picks``.
+
+    ``picks``: which windows; None for all, which for pictures may not fit in memory.
+    """
+    rows = slice(None) if picks is None else picks
     obs = {
-        field.name: np.asarray(arrays[field.name], dtype=np.float32)[index.steps_of(field)]
+        field.name: np.asarray(_dense(arrays[field.name])[index.steps_of(field)[rows]], dtype=field.dtype)
         for field in spec.observations
     }
-    actions = np.asarray(arrays[spec.action.name], dtype=np.float32)[index.action_steps]
-    return obs, actions
+    actions = _dense(arrays[spec.action.name])[index.action_steps[rows]]
+    return obs, np.asarray(actions, dtype=np.float32)
+
+
+def _dense(array: StepArray) -> StepArray:
+    return array if isinstance(array, LazyArray) else np.asarray(array)
 
 
 def _some(episodes: tuple[int, ...]) -> str:

@@ -80,8 +80,10 @@ EXPECTED = "Expected a diffusion_policy zarr (folder or zip with data/<name> and
         (b"hello world, here is text", "is neither a zip nor a folder; it begins with b'hello world, her'"),
         (b"", "is empty (0 bytes); copy or download it again"),
         (b"\x93NUMPY\x01\x00", "is a single numpy array (npy)"),
-        (b"\x89HDF\r\n", "is an HDF5 file"),
-        (b"PAR1....", "is a parquet file"),
+        (
+            b"PAR1....",
+            "is a single parquet file; of a LeRobot data set, pass the folder that has meta/ and data/ in it",
+        ),
         (b"\x80\x05\x95", "looks like a Python pickle, which is never opened"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the data itself"),
     ],
@@ -150,7 +152,7 @@ def test_folder_that_is_no_zarr(tmp_path: Path) -> None:
 def test_lerobot_folder(tmp_path: Path) -> None:
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").write_text("{}")
-    with pytest.raises(DataError, match="looks like a LeRobot data set, which this version cannot read"):
+    with pytest.raises(DataError, match=r"info.json lacks or misstates 'codebase_version'. The data set is damaged"):
         open_episodes(tmp_path)
 
 

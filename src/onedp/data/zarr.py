@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from onedp.data.episodes import empty_episodes
 from onedp.data.recording import ArrayHeader, Recording, dtype_problem
 from onedp.errors import DataError
 
@@ -69,6 +70,7 @@ def open_zarr(path: Path) -> Recording:
         format=f"zarr v{version} ({'folder' if path.is_dir() else 'zip'})",
         headers=headers,
         ends=ends.astype(np.int64) if ends.dtype.kind in "iu" else ends,
+        bad_episodes=empty_episodes(ends),
         open_array=lambda name: _open_array(path, f"{prefix}data/{name}"),
     )
 

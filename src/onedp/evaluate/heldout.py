@@ -31,6 +31,7 @@ from onedp.machine import command_line
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task
 from onedp.tasks.demonstrations import load_demonstrations, load_observations
+from onedp.tasks.fields import recorded_keys
 from onedp.train.windows import HELDOUT_EVERY
 from onedp.types import PolicySpec, episode_noise
 
@@ -118,7 +119,7 @@ class HeldoutObservations:
 
 def load_heldout(data: Path, task: Task, spec: PolicySpec, count: int, seed: int) -> HeldoutObservations:
     """``count`` observations of the data set's held-out episodes, without replacement; raises ``DataError``."""
-    has_actions = task.spec.action.name in open_recording(data).headers
+    has_actions = bool(recorded_keys(open_recording(data), [task.spec.action.name], task.recorded_as))
     episodes = load_demonstrations(data, task) if has_actions else load_observations(data, task)
     arrays = dict(episodes.arrays)
     arrays.setdefault(spec.action.name, np.zeros((episodes.n_steps, spec.action_dim), dtype=np.float32))
@@ -127,15 +128,15 @@ def load_heldout(data: Path, task: Task, spec: PolicySpec, count: int, seed: int
     episode = np.searchsorted(episodes.ends, newest, side="right")
     candidates, selection = _candidates(episode, episodes)
     picks = np.sort(np.random.default_rng(seed).permutation(candidates)[:count])
-    obs, actions = gather_windows(arrays, index, spec)
     later = picks + spec.n_action_steps  # every recorded step owns a window, in order
     has_next = newest[picks] + spec.n_action_steps < episodes.ends[episode[picks]]
     later = np.where(has_next, later, picks)
+    now, actions = gather_windows(arrays, index, spec, picks)
     return HeldoutObservations(
-        now={name: values[picks] for name, values in obs.items()},
-        next={name: values[later] for name, values in obs.items()},
+        now=now,
+        next=gather_windows(arrays, index, spec, later)[0],
         has_next=has_next,
-        actions=actions[picks, spec.n_obs_steps - 1 :] if has_actions else None,
+        actions=actions[:, spec.n_obs_steps - 1 :] if has_actions else None,
         selection=f"{len(picks)} observations of {selection}",
         digest=episodes.digest(),
     )

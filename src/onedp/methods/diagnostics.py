@@ -36,16 +36,17 @@ def student_diagnostics(
     the student moved from the undistilled teacher asked once.
     """
     numbers = _band_numbers(student, teacher, tracker, student_sampler, batch, generator)
-    repeated = Batch({name: values.repeat_interleave(DRAWS, dim=0) for name, values in batch.nobs.items()})
-    shape = (len(repeated), *teacher.chunk_shape)
+    teacher_cond, student_cond = (  # encoded once for all draws: pictures cost more than all the rest
+        network.encode(batch.nobs).repeat_interleave(DRAWS, dim=0) for network in (teacher, student)
+    )
+    shape = (len(teacher_cond), *teacher.chunk_shape)
     z = _noise(student_sampler, shape, generator)
     draws = torch.randn(
-        (len(repeated), teacher_sampler.draws, *teacher.chunk_shape), generator=generator, device=generator.device
+        (len(teacher_cond), teacher_sampler.draws, *teacher.chunk_shape), generator=generator, device=generator.device
     )
-    teacher_cond = teacher.encode(repeated.nobs)
     truth = teacher_sampler.sample(teacher, teacher_cond, draws).unflatten(0, (-1, DRAWS)).flatten(2)
     unclipped = replace(student_sampler, clip=None)  # type: ignore[type-var]
-    raw = unclipped.sample(student, student.encode(repeated.nobs), z)
+    raw = unclipped.sample(student, student_cond, z)
     before = unclipped.sample(teacher, teacher_cond, z)
     mine = raw.unflatten(0, (-1, DRAWS)).flatten(2)  # (B, draws, Tp * Da)
     return numbers | {

@@ -14,7 +14,7 @@ from onedp.diffusion.schedule import Edm, NoiseSchedule, ddim_step, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
-from onedp.methods.pairs import PairPool, prepared_pairs
+from onedp.methods.pairs import PairPool, Rows, prepared_pairs
 from onedp.methods.student_config import PairsConfig
 
 
@@ -34,7 +34,7 @@ class FromPairs(Method):
         self.result = "student"
         self._pairs: PairPool | None = None
 
-    def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
+    def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions, or find them from before a resume."""
         self._pairs = prepared_pairs(
             self.teacher, self.teacher_sampler, nobs, self.pair_count, False, folder, key, generator

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,11 +85,11 @@ class Method(ABC):
     result: str
     """Name of the network that becomes the artifact (its average, when there is one)."""
 
-    def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
+    def prepare(self, nobs: Mapping[str, Any], folder: Path, key: str, generator: torch.Generator) -> float:
         """Whatever must be made once before the first step; returns the seconds it took when it was made.
 
-        ``nobs``: all training observations (N, To, *shape), normalised. ``folder``: the run's, for things worth keeping
-        over a resume, under ``key``.
+        ``nobs``: all training observations (N, To, *shape), normalised; pictures are ``Rows`` (``methods.pairs``),
+        read when they are indexed. ``folder``: the run's, for things worth keeping over a resume, under ``key``.
         """
         return 0.0
 

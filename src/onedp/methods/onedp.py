@@ -27,7 +27,7 @@ from onedp.methods.distillation import gradient_at, require_deterministic
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
-from onedp.methods.pairs import PairPool, prepared_pairs
+from onedp.methods.pairs import PairPool, Rows, prepared_pairs
 from onedp.methods.regression import one_step_student, regression_loss
 
 
@@ -93,7 +93,7 @@ class OneDp(Method):
         self.result = "generator"
         self._pairs: PairPool | None = None
 
-    def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
+    def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions for the regression phase, or find them from before a resume."""
         if not self.needs_pairs:
             return 0.0

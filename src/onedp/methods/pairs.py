@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,11 +23,34 @@ from onedp.methods.method import Batch
 PAIR_BATCH = 256
 
 
+@runtime_checkable
+class Rows(Protocol):
+    """What can be indexed like a tensor's first axis and gives tensors: pictures that are not in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, picks: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class PickedRows:
+    """``rows[picks]`` without reading them."""
+
+    rows: Rows
+    picks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.picks)
+
+    def __getitem__(self, picks: Tensor) -> Tensor:
+        return self.rows[self.picks[picks]]
+
+
 @dataclass(frozen=True)
 class PairPool:
-    """Pairs on the training device."""
+    """Pairs on the training device; pictures are read when a pair is drawn."""
 
-    nobs: Mapping[str, Tensor]
+    nobs: Mapping[str, Tensor | PickedRows]
     """Normalised observations (P, To, *shape)."""
     noise: Float[Tensor, "p tp da"]
     """Input noise of the teacher's solution, and of the student."""
@@ -45,7 +69,7 @@ class PairPool:
 def make_pairs(
     teacher: Denoiser,
     sampler: Sampler,
-    nobs: Mapping[str, Tensor],
+    nobs: Mapping[str, Tensor | Rows],
     count: int,
     deterministic: bool,
     generator: torch.Generator,
@@ -63,10 +87,13 @@ def make_pairs(
     noise = torch.randn((count, *teacher.chunk_shape), generator=generator, device=device)
     if deterministic:
         noise = torch.zeros_like(noise)
-    chosen = {name: values.to(device)[order] for name, values in nobs.items()}
+    chosen: dict[str, Tensor | PickedRows] = {
+        name: values.to(device)[order] if isinstance(values, Tensor) else PickedRows(values, order)
+        for name, values in nobs.items()
+    }
     targets = []
     for first in tqdm(range(0, count, PAIR_BATCH), desc="teacher pairs", unit="batch", disable=None):
-        rows = slice(first, first + PAIR_BATCH)
+        rows = torch.arange(first, min(first + PAIR_BATCH, count), device=device)
         cond = teacher.encode({name: values[rows] for name, values in chosen.items()})
         targets.append(sampler.sample(teacher, cond, noise[rows, None]))
     return PairPool(chosen, noise, torch.cat(targets), time.perf_counter() - start)
@@ -75,7 +102,7 @@ def make_pairs(
 def prepared_pairs(
     teacher: Denoiser,
     sampler: Sampler,
-    nobs: Mapping[str, Tensor],
+    nobs: Mapping[str, Tensor | Rows],
     count: int,
     deterministic: bool,
     folder: Path,
@@ -84,7 +111,7 @@ def prepared_pairs(
 ) -> PairPool:
     """``make_pairs``, or the pairs that an earlier start of the run (``key``) left in ``folder``."""
     file = folder / "pairs.safetensors"
-    pool = load_pairs(file, key, generator.device)
+    pool = load_pairs(file, key, generator.device, nobs)
     if pool is None:
         pool = make_pairs(teacher, sampler, nobs, count, deterministic, generator)
         save_pairs(file, pool, key)
@@ -93,15 +120,25 @@ def prepared_pairs(
 
 def save_pairs(path: Path, pool: PairPool, key: str) -> None:
     """Keep the pairs beside the run, so resuming does not make them again; ``key`` says what they belong to."""
-    tensors = {f"nobs/{name}": values for name, values in pool.nobs.items()}
+    tensors = {
+        f"nobs/{name}" if isinstance(values, Tensor) else f"picks/{name}": values
+        if isinstance(values, Tensor)
+        else values.picks
+        for name, values in pool.nobs.items()
+    }
     tensors |= {"noise": pool.noise, "target": pool.target}
-    with replaced_file(path) as temporary:
+    with replaced_file(path) as temporary:  # cloned: several cameras share their picks, which safetensors refuses
         metadata = {"key": key, "seconds": repr(pool.seconds)}
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+        save_file({name: value.cpu().clone().contiguous() for name, value in tensors.items()}, temporary, metadata)
 
 
-def load_pairs(path: Path, key: str, device: torch.device) -> PairPool | None:
-    """Pairs saved under ``key``; None when there are none, or of something else (they are then made again)."""
+def load_pairs(
+    path: Path, key: str, device: torch.device, nobs: Mapping[str, Tensor | Rows] | None = None
+) -> PairPool | None:
+    """Pairs saved under ``key``; None when there are none, or of something else (they are then made again).
+
+    ``nobs`` has the pictures, which are not saved with the pairs.
+    """
     if not path.exists():
         return None
     try:
@@ -112,5 +149,13 @@ def load_pairs(path: Path, key: str, device: torch.device) -> PairPool | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (SafetensorError, OSError):
         return None
-    nobs = {name.removeprefix("nobs/"): value for name, value in tensors.items() if name.startswith("nobs/")}
-    return PairPool(nobs, tensors["noise"], tensors["target"], float(metadata["seconds"]))
+    found: dict[str, Tensor | PickedRows] = {
+        name.removeprefix("nobs/"): value for name, value in tensors.items() if name.startswith("nobs/")
+    }
+    for name, picks in tensors.items():
+        if name.startswith("picks/"):
+            rows = (nobs or {}).get(name.removeprefix("picks/"))
+            if rows is None:
+                return None
+            found[name.removeprefix("picks/")] = PickedRows(rows, picks)
+    return PairPool(found, tensors["noise"], tensors["target"], float(metadata["seconds"]))

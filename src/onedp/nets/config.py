@@ -198,19 +198,25 @@ def fitting_encoder(spec: PolicySpec) -> EncoderName:
     return "resnet18" if pictures else "points" if clouds else "state"
 
 
-def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:
+def named_encoder(name: EncoderName, spec: PolicySpec, crop: tuple[int, int] | None = None) -> EncoderConfig:
     """An encoder of the command line for the fields of ``spec``.
 
-    Pictures are cropped to seven eighths of the smallest camera's size (84 of 96 pixels in Diffusion Policy), at random
-    in training.
+    Pictures are cropped to ``crop`` (height, width), if None to seven eighths of the smallest camera's size (84 of 96
+    pixels in Diffusion Policy); at random in training.
     """
     if name == "state":
         return StateEncoderConfig()
     if name == "points":
         return PointEncoderConfig()
     sizes = [field.shape for field in spec.observations if field.is_image]
-    crop = (min(size[0] for size in sizes) * 7 // 8, min(size[1] for size in sizes) * 7 // 8) if sizes else None
+    if crop is None and sizes:
+        crop = (min(size[0] for size in sizes) * 7 // 8, min(size[1] for size in sizes) * 7 // 8)
     return ImageEncoderConfig(backbone=name, crop=crop)
+
+
+def usual_encoder(spec: PolicySpec, crop: tuple[int, int] | None = None) -> EncoderConfig:
+    """The encoder where none is asked for; raises ``OneDPError`` as ``fitting_encoder`` does."""
+    return named_encoder(fitting_encoder(spec), spec, crop)
 
 
 NetworkConfig = UnetConfig | MlpConfig | DitConfig | ActConfig

@@ -97,7 +97,9 @@ def test_pictures_are_cropped_at_random_in_training_only():
     config = named_encoder("resnet18", spec_of(PICTURE, FieldSpec("side", (48, 96, 3), "1", "uint8")))
     assert isinstance(config, ImageEncoderConfig)
     assert config.crop == config.training_crop == (42, 70)
+    assert ImageEncoderConfig().training_crop is None
     assert ImageEncoderConfig(crop=(42, 70), resize=(50, 90)).training_crop is None
+    assert named_encoder("light", spec_of(PICTURE), (80, 64)).training_crop == (80, 64)
     assert {named_encoder(name, spec_of(POSE)).training_crop for name in get_args(EncoderName)} == {None}
 
 

@@ -77,8 +77,7 @@ class ImageEncoder(FieldsEncoder):
     """``{name: (B, To, *shape)} -> (B, To * features)``: fields in the spec's order within each step.
 
     Pictures are fields of shape (H, W, 3) and type uint8, normalised like every other field. They are cropped at the
-    centre; where training looks at random parts, they have been cut out before, so that all networks of a method see
-    the same.
+    centre; training crops them at random beforehand (``train.windows``), so that teacher and student see the same.
     """
 
     def __init__(self, config: ImageEncoderConfig, spec: PolicySpec):

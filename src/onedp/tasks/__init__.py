@@ -7,11 +7,13 @@ import os
 import sys
 
 from onedp.errors import OneDPError, unknown_choice
-from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE
+from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.pusht_moving import FAMILIES, moving_task
 from onedp.tasks.task import Environment, StepResult, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, *map(moving_task, FAMILIES))}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE, *map(moving_task, FAMILIES))
+}
 
 __all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
 

@@ -185,7 +185,7 @@ def test_real_demonstrations(pusht_human: Path, name: str) -> None:
     from_npz = load_demonstrations(pusht_human / "pusht_cchi_v7_replay_lowdim.npz", task)
     assert episodes.digest() == from_npz.digest()
     assert demonstration_warnings(episodes, task.spec) == []
-    action = episodes.arrays["action"]
+    action = episodes.dense("action")
     assert (action.min(axis=0).tolist(), action.max(axis=0).tolist()) == ([12, 25], [511, 511])
     index = window_index(episodes.ends, task.spec)
     assert len(index) == 25650 - 206 * 7

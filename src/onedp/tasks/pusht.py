@@ -1,4 +1,4 @@
-"""Push-T (gym-pusht): push a T-shaped block onto its goal with a disc, watching keypoints or the block's pose.
+"""Push-T (gym-pusht): push a T-shaped block onto its goal with a disc, watching keypoints, its pose or a picture.
 
 Needs the extra ``pusht`` only when an environment is made; specs and features are plain numpy.
 """
@@ -20,6 +20,7 @@ from onedp.types import FieldSpec, PolicySpec
 WORKSPACE_PX = 512.0
 RATE_HZ = 10.0
 """Of the human demonstrations."""
+PICTURE_PX = 96  # of the human data
 SMALLEST_PICTURE_PX = 96  # the simulator's marker of the target would have no thickness below
 
 # Corners of the two rectangles of the T in its own frame, in the simulator's order [px].
@@ -53,6 +54,12 @@ def state_features(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
     return _with_action(arrays, {"agent_pos": state[:, :2], "block_pos": state[:, 2:4], "block_cos_sin": rotation})
 
 
+def image_features(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Observation fields of ``pusht-image``: the recorded pictures as they are, and the agent's position."""
+    numbers = {name: values for name, values in arrays.items() if name != "img"}
+    return {"image": arrays["img"], **_with_action(numbers, {"agent_pos": np.asarray(arrays["state"])[:, :2]})}
+
+
 def mirrored(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
     """``state`` (and ``action``) reflected in the line x + y = 512, the long axis of the T in its goal pose.
 
@@ -83,9 +90,12 @@ def stay(obs: Mapping[str, ndarray]) -> ndarray:
 
 
 class PushTEnvironment:
-    """gym-pusht behind our environment protocol; ``features`` turns its five-number state into observation fields."""
+    """gym-pusht behind our environment protocol; ``features`` turns its five-number state into observation fields.
 
-    def __init__(self, features: Features, control_hz: float = RATE_HZ):
+    With ``pictures`` they also get ``img``, the scene as the human data shows it: 96 x 96 pixels, without the target.
+    """
+
+    def __init__(self, features: Features, control_hz: float = RATE_HZ, pictures: bool = False):
         """``control_hz``: 100 over a whole number, since the physics runs at 100 Hz."""
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -102,6 +112,7 @@ class PushTEnvironment:
         self._to_polygons = pymunk_to_shapely
         self._goal: Any = None
         self._features = features
+        self._pictures = pictures
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """Random poses of agent and block, drawn by the simulator from ``seed``."""
@@ -156,7 +167,10 @@ class PushTEnvironment:
         return float(self._goal.intersection(self._to_polygons(self._env.block, shapes)).area / self._goal.area)
 
     def _observe(self, state: ndarray) -> dict[str, ndarray]:
-        return {name: values[0] for name, values in self._features({"state": state[None]}).items()}
+        raw = {"state": state[None]}
+        if self._pictures:
+            raw["img"] = np.asarray(self._env._render(visualize=False), dtype=np.uint8)[None]
+        return {name: values[0] for name, values in self._features(raw).items()}
 
 
 def _make_keypoint_env() -> PushTEnvironment:
@@ -165,6 +179,10 @@ def _make_keypoint_env() -> PushTEnvironment:
 
 def _make_state_env() -> PushTEnvironment:
     return PushTEnvironment(state_features)
+
+
+def _make_image_env() -> PushTEnvironment:
+    return PushTEnvironment(image_features, pictures=True)
 
 
 def _spec(*observations: FieldSpec) -> PolicySpec:
@@ -191,6 +209,17 @@ PUSHT_KEYPOINTS = Task(
     raw_fields=(STATE,),
     mirror=mirrored,
     rest_action=stay,
+)
+
+PUSHT_IMAGE = Task(
+    name="pusht-image",
+    spec=_spec(FieldSpec("image", (PICTURE_PX, PICTURE_PX, 3), "1", "uint8"), FieldSpec("agent_pos", (2,), "px")),
+    make_env=_make_image_env,
+    features=image_features,
+    raw_arrays=("img", "state"),
+    max_steps=300,
+    demonstrations=HUMAN_DATA + ", or lerobot/pusht",
+    raw_fields=(FieldSpec("img", (PICTURE_PX, PICTURE_PX, 3), "1", "uint8"), STATE),
 )
 
 PUSHT_STATE = Task(

@@ -10,7 +10,9 @@ from gym_pusht.envs import PushTEnv
 
 from onedp.data.readers import open_episodes
 from onedp.errors import OneDPError
+from onedp.tasks.demonstrations import load_demonstrations
 from onedp.tasks.pusht import (
+    PUSHT_IMAGE,
     PUSHT_KEYPOINTS,
     PUSHT_STATE,
     PushTEnvironment,
@@ -117,6 +119,41 @@ def test_the_target_of_the_episode_before_is_not_drawn() -> None:
     np.testing.assert_array_equal(env.render(96), fresh)
 
 
+def test_pictures_have_no_mark_of_the_target() -> None:
+    env = PUSHT_IMAGE.make_env()
+    before = env.reset(seed=0)
+    assert {name: (value.shape, value.dtype) for name, value in before.items()} == {
+        "image": ((96, 96, 3), np.dtype(np.uint8)),
+        "agent_pos": ((2,), np.dtype(np.float32)),
+    }
+    after = env.step(before["agent_pos"] + 1.0).obs["image"]  # hardly moves; a mark would be red
+    red = (after[..., 0].astype(int) > 200) & (after[..., 1] < 60) & (after[..., 2] < 60)
+    assert not red.any()
+    shown = env.render(96)
+    assert ((shown[..., 0] > 200) & (shown[..., 1] < 60) & (shown[..., 2] < 60)).any()
+
+
+def test_recorded_and_rendered_pictures_look_the_same(pusht_human: Path) -> None:
+    """Restored as the data's README says: angle before position, no velocities."""
+    episodes = load_demonstrations(pusht_human / "pusht_cchi_v7_replay.zarr.zip", PUSHT_IMAGE)
+    states = open_episodes(pusht_human / "pusht_cchi_v7_replay_lowdim.npz", ("state",)).dense("state")
+    env = PUSHT_IMAGE.make_env()
+    env.reset(seed=0)
+    simulator = simulator_of(env)
+    for step in (0, 80, 160, 5000, 15000, 25000):
+        agent, block, angle = states[step, :2], states[step, 2:4], states[step, 4]
+        simulator.agent.position = agent.tolist()
+        simulator.block.angle = float(angle)
+        simulator.block.position = block.tolist()
+        for body in (simulator.agent, simulator.block):
+            simulator.space.reindex_shapes_for_body(body)  # what is drawn is where the shapes were last seen
+        assert isinstance(env, PushTEnvironment)
+        seen = env._observe(states[step].astype(np.float64))
+        recorded = episodes.arrays["image"][np.array([step])][0]
+        assert np.abs(seen["image"].astype(int) - recorded).mean() < 0.2  # of 255
+        np.testing.assert_array_equal(seen["agent_pos"], episodes.dense("agent_pos")[step])
+
+
 def test_missing_simulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gym_pusht.envs.pusht", None)
     with pytest.raises(
@@ -131,17 +168,17 @@ def test_missing_simulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_keypoints_of_the_real_data(pusht_human: Path) -> None:
     """Derived from the recorded state: where the simulator has them, not where the recorded array does."""
     data = open_episodes(pusht_human / "pusht_cchi_v7_replay_lowdim.npz", ("state", "keypoint"))
-    keypoints = keypoint_features(data.arrays)["keypoints"]
+    keypoints = keypoint_features({"state": data.dense("state")})["keypoints"]
     assert keypoints.shape == (25650, 16)
     simulator = PushTEnv(obs_type="state")
     simulator.reset(seed=0)
     for step in range(0, 25650, 2000):
-        state = data.arrays["state"][step].astype(float)
+        state = data.dense("state")[step].astype(float)
         simulator.block.angle = float(state[4])
         simulator.block.position = state[2:4].tolist()
         np.testing.assert_allclose(keypoints[step], simulator_keypoints(simulator), atol=1e-3)
     # The nine recorded points lie on the same T: inside the hull of the eight, up to its thickness.
-    offset = data.arrays["keypoint"].mean(axis=1) - keypoints.reshape(-1, 8, 2).mean(axis=1)
+    offset = data.dense("keypoint").mean(axis=1) - keypoints.reshape(-1, 8, 2).mean(axis=1)
     assert np.abs(offset).max() < 40
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from numpy import ndarray
 
@@ -26,11 +26,13 @@ class StepResult:
     """True when the episode ends here (success or failure, not the time limit)."""
 
 
-Features = Callable[[Mapping[str, ndarray]], dict[str, ndarray]]
-"""From a data set's raw arrays ``(N, ...)`` to the fields of a spec, ``(N, *shape)`` each."""
+Features = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""From a data set's raw arrays ``(N, ...)`` to the fields of a spec, ``(N, *shape)`` each.
+
+Pictures may be a ``LazyArray``, which is not in memory: pass it on as it is."""
 
 
-Mirror = Callable[[Mapping[str, ndarray]], dict[str, ndarray]]
+Mirror = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From raw arrays (and the action) to the same recording in a mirror, for tasks that look the same there."""
 
 
@@ -72,6 +74,8 @@ class Task:
     """Where the human data for it comes from."""
     raw_fields: tuple[FieldSpec, ...] = ()
     """Shapes and units of raw arrays, where they are known; data sets are checked against them before ``features``."""
+    recorded_as: Mapping[str, str] = field(default_factory=dict)
+    """Recorded array of a raw array or field where the usual names (``tasks.fields``) do not find it."""
     mirror: Mirror | None = None
     """Exact reflection of the task onto itself, where there is one: it doubles the demonstrations."""
     ticks_per_step: int = 1
@@ -88,6 +92,6 @@ class Task:
     def __post_init__(self) -> None:
         if self.ticks_per_step < 1:
             raise OneDPError(f"Task '{self.name}': ticks_per_step is {self.ticks_per_step}, expected 1 or more.")
-        unknown = sorted({field.name for field in self.raw_fields} - set(self.raw_arrays))
+        unknown = sorted({each.name for each in self.raw_fields} - set(self.raw_arrays))
         if unknown:
             raise OneDPError(f"Task '{self.name}': raw_fields {unknown} are not in raw_arrays {self.raw_arrays}.")

@@ -62,13 +62,17 @@ def test_raw_fields_must_be_raw_arrays() -> None:
 @every_task
 def test_features_give_the_fields_of_the_spec(task: Task) -> None:
     rng = np.random.default_rng(0)
-    raw = {field.name: rng.normal(size=(5, *field.shape)) for field in task.raw_fields}
+    raw = {
+        field.name: field.fake((5, *field.shape), rng) if field.is_image else rng.normal(size=(5, *field.shape))
+        for field in task.raw_fields
+    }
     action = rng.normal(size=(5, *task.spec.action.shape))
     observations = {field.name: (5, *field.shape) for field in task.spec.observations}
     assert {name: values.shape for name, values in task.features(raw).items()} == observations
     both = task.features({**raw, task.spec.action.name: action})
     assert {name: values.shape for name, values in both.items()} == {**observations, "action": action.shape}
-    assert {values.dtype for values in both.values()} == {np.dtype(np.float32)}
+    fields = (*task.spec.observations, task.spec.action)
+    assert {name: values.dtype.name for name, values in both.items()} == {field.name: field.dtype for field in fields}
 
 
 @every_task

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from onedp.data.config import NormalizationMode
+from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.errors import OneDPError
 from onedp.methods.config import MethodConfig
-from onedp.nets.config import EncoderConfig, NetworkConfig
+from onedp.nets.config import EncoderConfig, EncoderName, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,15 @@ class LoopConfig:
     """CPU threads of PyTorch; None leaves its default."""
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     """Experiment tracker through accelerate, beside metrics.jsonl."""
+    loader_threads: int = 2
+    """Threads that read pictures ahead; 0: the loop reads them itself. Changes no number."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "diagnose_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise OneDPError(f"{name} must be at least 1, it is {getattr(self, name)}.")
+        if self.loader_threads < 0:
+            raise OneDPError(f"loader_threads must be at least 0, it is {self.loader_threads}.")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,14 @@ class TeacherRun:
     """How observations and actions are scaled."""
     mirror: bool = False
     """Train on the demonstrations and their mirror images."""
-    encoder: EncoderConfig | None = None
-    """What reads the observations; None: what they need."""
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """How the data set is read."""
+    recorded: RecordedConfig = field(default_factory=RecordedConfig)
+    """Which of its arrays feed which fields, and what its actions mean."""
+    encoder: EncoderConfig | EncoderName | None = None
+    """What reads the observations; None: what they need. Its crop is random in training."""
+    crop: tuple[int, int] | None = None
+    """Height and width of that crop, for an encoder given by name or not at all; None: the usual one."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +86,5 @@ class StudentRun:
     loop: LoopConfig
     network: NetworkConfig | None = None
     """The student's network; None: the teacher's."""
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """How the data set is read."""

@@ -8,9 +8,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -21,8 +23,9 @@ from onedp.diffusion.denoiser import Denoiser
 from onedp.errors import OneDPError, TrainingError
 from onedp.files import write_text
 from onedp.methods.config import OptimizerConfig
-from onedp.methods.method import Method
+from onedp.methods.method import Batch, Method
 from onedp.train.config import LoopConfig
+from onedp.train.loader import BatchLoader, loader_numbers, loader_report
 from onedp.train.metrics import read_metrics
 from onedp.train.state import Ema, TrainState
 from onedp.train.windows import WindowTensors, batch_indices
@@ -82,23 +85,46 @@ def run_training(
     )
     start = time.perf_counter()
     before = state.seconds
-    while state.step < last:
-        logs = _train_step(method, state, data, config, accelerator)
-        state.step += 1
-        state.seconds = before + time.perf_counter() - start  # logs, diagnostics and checkpoints included
-        bar.update()
-        log.add(logs)
-        if state.step % config.log_every == 0 or state.step == last:
-            bar.set_postfix_str(log.write(state))
-        if state.step % config.diagnose_every == 0 or state.step == last:
-            log.write_diagnostics(state, diagnose(method, state, data, config, accelerator))
-        if at_milestone is not None and state.step in method.milestones:
-            at_milestone(method.milestones[state.step], state)  # before a checkpoint says that it was done
-        if accelerator.is_main_process and (state.step % config.checkpoint_every == 0 or state.step == last):
-            state.save(checkpoint, run)
+    loader = make_loader(method, data, config, accelerator, range(state.step, last))
+    with closing(loader):
+        while state.step < last:
+            logs = _train_step(method, state, loader, config, accelerator)
+            state.step += 1
+            state.seconds = before + time.perf_counter() - start  # logs, diagnostics and checkpoints included
+            bar.update()
+            log.add(logs)
+            if state.step % config.log_every == 0 or state.step == last:
+                beside = loader_numbers(loader, state.seconds - before) if data.has_pictures else {}
+                bar.set_postfix_str(log.write(state, beside))
+            if state.step % config.diagnose_every == 0 or state.step == last:
+                log.write_diagnostics(state, diagnose(method, state, data, config, accelerator))
+            if at_milestone is not None and state.step in method.milestones:
+                at_milestone(method.milestones[state.step], state)  # before a checkpoint says that it was done
+            if accelerator.is_main_process and (state.step % config.checkpoint_every == 0 or state.step == last):
+                state.save(checkpoint, run)
     bar.close()
+    if data.has_pictures:
+        accelerator.print(loader_report(loader, state.seconds - before))
     log.close()
     return state
+
+
+def make_loader(
+    method: Method, data: WindowTensors, config: LoopConfig, accelerator: Accelerator, steps: range
+) -> BatchLoader:
+    """The training batches of ``steps``, made ahead by threads where there are pictures.
+
+    Each batch has its own order and crops, keyed by (seed, step, position, process).
+    """
+    rank, processes = accelerator.process_index, accelerator.num_processes
+
+    def make(step: int, position: int) -> Batch:
+        picks = batch_indices(len(data.training), config.batch_size, config.seed, step, position)
+        crops = np.random.default_rng((config.seed, step, position, rank))
+        return data.batch(data.training[picks[rank::processes]], accelerator.device, crops)
+
+    keys = ((step, position) for step in steps for position in range(len(method.updates(step))))
+    return BatchLoader(make, keys, config.loader_threads if data.has_pictures else 0)
 
 
 def _prepare(
@@ -112,7 +138,7 @@ def _prepare(
 ) -> None:
     """The method's own preparation, counted in the run's cost once."""
     generator = _generator(config.seed, step=-2, rank=0, device=accelerator.device)
-    nobs = {name: values[data.training] for name, values in data.nobs.items()}
+    nobs = data.training_observations(accelerator.device)
     key = hashlib.sha256(json.dumps(run, sort_keys=True, default=str).encode()).hexdigest()
     with accelerator.main_process_first():
         seconds = method.prepare(nobs, out, key, generator)
@@ -158,7 +184,7 @@ def _initial_state(method: Method, accelerator: Accelerator) -> TrainState:
 
 
 def _train_step(
-    method: Method, state: TrainState, data: WindowTensors, config: LoopConfig, accelerator: Accelerator
+    method: Method, state: TrainState, loader: BatchLoader, config: LoopConfig, accelerator: Accelerator
 ) -> dict[str, Tensor]:
     """All updates of one step; each has its own batch and draws, keyed by (seed, step, position, process)."""
     logs: dict[str, Tensor] = {}
@@ -167,8 +193,7 @@ def _train_step(
     for position, name in enumerate(method.updates(state.step)):
         role = method.optimizers[name]
         generator = _generator(config.seed, state.step, rank, accelerator.device, position)
-        picks = batch_indices(len(data.training), config.batch_size, config.seed, state.step, position)
-        batch = data.batch(data.training[picks[rank::processes]], accelerator.device)
+        batch = loader.get(state.step, position)
         optimizer = state.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         with accelerator.autocast():
@@ -234,11 +259,11 @@ class MetricsLog:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def write(self, state: TrainState) -> str:
-        """Write the means since the last call; returns them in short form for the progress bar."""
+    def write(self, state: TrainState, beside: Mapping[str, float]) -> str:
+        """Write the means since the last call, and ``beside``; returns the means in short form for the progress bar."""
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
-        self._append(state, means)
+        self._append(state, {**means, **beside})
         return " ".join(f"{name}={value:.4g}" for name, value in means.items())
 
     def write_diagnostics(self, state: TrainState, numbers: Mapping[str, float]) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import dacite
-import numpy as np
 import torch
 
 from onedp.artifact import read_manifest
-from onedp.data.normalize import fit_normalizer
+from onedp.data.config import RecordedConfig
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import NoiseSchedule, schedule_from_json
@@ -27,20 +26,16 @@ from onedp.methods.config import MethodConfig
 from onedp.methods.method import Method, Setting
 from onedp.methods.table import build_method, method_from_json, method_to_json
 from onedp.nets.build import build_denoiser, encoder_from_json
-from onedp.nets.config import NetworkConfig, fitting_encoder, named_encoder
+from onedp.nets.config import NetworkConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
-from onedp.tasks import get_task
-from onedp.tasks.demonstrations import (
-    demonstration_warnings,
-    load_demonstrations,
-    load_observations,
-    load_own_observations,
-)
+from onedp.tasks.demonstrations import demonstration_warnings
+from onedp.tasks.recorded import RECORDED, recorded_config
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
+from onedp.train.data import data_provenance, student_observations, teacher_data
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
 from onedp.train.state import TrainState
-from onedp.train.windows import joined, window_tensors
+from onedp.train.windows import window_tensors
 
 MOVED_ENOUGH = 1e-3
 """Root-mean-square change of the student's normalised actions below which distillation did next to nothing."""
@@ -50,19 +45,15 @@ def train_teacher(
     run: TeacherRun, out: Path, resume: bool = False, stop_after: int | None = None
 ) -> TorchPolicy | None:
     """Train without a teacher and save the policy at ``out/policy``; None when stopped early by ``stop_after``."""
-    task = get_task(run.task)
     accelerator = make_accelerator(run.loop, out)
-    episodes = load_demonstrations(run.data, task)
+    with accelerator.main_process_first():  # who writes the frame cache
+        data = teacher_data(run)
+    task, episodes = data.task, data.episodes
     _warn(demonstration_warnings(episodes, task.spec))
-    recordings = [episodes, *([load_demonstrations(run.data, task, mirrored=True)] if run.mirror else [])]
-    arrays = {name: np.concatenate([each.arrays[name] for each in recordings]) for name in episodes.arrays}
-    normalizer = fit_normalizer(arrays, task.spec, run.normalization)
-    data = joined([window_tensors(each, task.spec, normalizer) for each in recordings])
     network = _network_for(run.method, run.network)
-    encoder = run.encoder or named_encoder(fitting_encoder(task.spec), task.spec)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
-        return build_denoiser(network, task.spec, schedule, parameterization, encoder)
+        return build_denoiser(network, task.spec, schedule, parameterization, data.encoder)
 
     torch.manual_seed(run.loop.seed)
     clip = 1.0 if run.normalization == "min_max" else None
@@ -70,16 +61,16 @@ def train_teacher(
     policy = TorchPolicy(
         name=out.name,
         spec=task.spec,
-        task=run.task,
+        task="" if run.task == RECORDED else run.task,
         denoiser=method.networks[method.result],
         sampler=method.sampler(),
-        normalizer=normalizer,
+        normalizer=data.normalizer,
         network=network,
-        provenance={"data_digest": episodes.digest(), "data_episodes": len(episodes), "data_steps": episodes.n_steps},
+        provenance=data_provenance(episodes, run.recorded if run.task == RECORDED or run.recorded.fields else None),
         device=accelerator.device,
-        encoder=encoder,
+        encoder=data.encoder,
     )
-    return _run(method, data, run, run.loop, out, policy, accelerator, resume, stop_after)
+    return _run(method, data.windows, run, run.loop, out, policy, accelerator, resume, stop_after)
 
 
 def distill_student(
@@ -90,11 +81,9 @@ def distill_student(
     teacher = load_policy(run.teacher, device=str(accelerator.device))
     if teacher.nfe == 1 or isinstance(teacher.sampler, Consistency):
         raise TrainingError(f"{run.teacher} is a one-step student itself; distil from its teacher.")
-    if teacher.task:
-        episodes = load_observations(run.data, get_task(teacher.task))
-    else:  # an imported policy without a task of ours
-        episodes = load_own_observations(run.data, teacher.spec)
-    data = window_tensors(episodes, teacher.spec, teacher.normalizer)
+    with accelerator.main_process_first():
+        episodes = student_observations(run, teacher)
+    data = window_tensors(episodes, teacher.spec, teacher.normalizer, teacher.encoder.training_crop)
     network = _network_for(run.method, run.network or teacher.network)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
@@ -113,9 +102,7 @@ def distill_student(
         sampler=method.sampler(),
         network=network,
         provenance={
-            "data_digest": episodes.digest(),
-            "data_episodes": len(episodes),
-            "data_steps": episodes.n_steps,
+            **data_provenance(episodes, recorded_config(teacher.provenance)),
             "teacher": {
                 "name": teacher.name,
                 "weights_digest": teacher.provenance.get("weights_digest"),
@@ -196,7 +183,7 @@ def _network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
 def plain_run(run: TeacherRun | StudentRun) -> dict[str, Any]:
     """The run's options as plain data, for ``run.json``; ``resume_run`` reads them back."""
     options = {**dataclasses.asdict(run), "method": method_to_json(run.method)}
-    for name in ("network", "encoder"):
+    for name in ("network", "encoder", "crop"):
         if options.get(name, ...) is None:
             del options[name]  # the teacher's own, or what the task needs, as in runs that could have no other
     return json.loads(json.dumps(options, default=str))
@@ -214,6 +201,15 @@ def _from_anywhere(run: TeacherRun | StudentRun) -> dict[str, Any]:
 def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What must agree for a checkpoint to be continued, and what provenance keeps: options and digests, no paths."""
     options = plain_run(run)
+    del options["loop"]["loader_threads"]
+    del options["reading"]  # the digest knows which episodes it is, and where pictures are cached changes nothing
+    for name, default in (
+        ("recorded", RecordedConfig()),
+        ("encoder", None),
+        ("crop", None),
+    ):  # runs from before there were these
+        if getattr(run, name, default) == default:
+            options.pop(name, None)
     options["data"] = Path(options["data"]).name
     options["data_digest"] = provenance["data_digest"]
     if isinstance(run, StudentRun):
