@@ -11,6 +11,7 @@ Nothing is pickled; loading is strict.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from onedp.data.normalize import Normalizer
@@ -169,6 +170,15 @@ def read_weights(path: Path, manifest: Manifest) -> dict[str, ndarray]:
         return {name: value.astype(np.float32) for name, value in load_file(file).items()}
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}.") from error
+
+
+def weight_count(path: Path) -> int:
+    """Number of weights of the artifact at ``path``, from the head of its file; raises ``ArtifactError``."""
+    try:
+        with safe_open(path / "weights.safetensors", framework="np") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path / 'weights.safetensors'} cannot be read: {error}.") from error
 
 
 def check_keys(weights: Mapping[str, ndarray], expected: Mapping[str, tuple[int, ...]], where: Path) -> None:

@@ -138,11 +138,13 @@ HEAVY = {
 
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
-    "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "tasks.recorded", "cli.convert",
-    "methods.config", "methods.presets", "nets.config", "train.config",
-    "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
+    "data.normalize", "data.windows", "data.goals", "data.lerobot_export", "data.frame_cache", "tasks.recorded",
+    "methods.config", "methods.presets", "methods.table", "nets.config", "cli.convert",
+    "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
+    "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
 )  # fmt: skip
 
 
@@ -168,6 +170,7 @@ def test_core_imports_are_torch_free() -> None:
         ["export"],
         ["latency"],
         ["convert"],
+        ["bench"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""``onedp train``: demonstrations to a diffusion-policy teacher."""
+"""``onedp train``: demonstrations to a policy, a diffusion-policy teacher unless another method is asked for."""
 
 from __future__ import annotations
 
@@ -12,23 +12,40 @@ from onedp.cli.resume import only_resume
 from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
-from onedp.nets.config import NETWORK_SIZES, ImageEncoderConfig
+from onedp.methods.presets import fitted
+from onedp.methods.table import method_entry, method_help
+from onedp.nets.config import (
+    NETWORK_SIZES,
+    EncoderConfig,
+    EncoderName,
+    ImageEncoderConfig,
+    NetworkName,
+    fitting_encoder,
+    named_encoder,
+)
+from onedp.tasks import get_task
+from onedp.tasks.recorded import RECORDED, recorded_task
 from onedp.train.config import LoopConfig, TeacherRun
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a diffusion policy (the teacher) on demonstrations."""
+    """Train a policy on demonstrations: a diffusion policy (the teacher), or a method that needs no teacher."""
 
     task: str = "pusht-keypoints"
     """Task of the table (pusht-keypoints, pusht-state, pusht-image), my_module:my_task, or recorded: whatever the data
     set holds, without an environment."""
     data: Path | None = None
     """Demonstrations: diffusion_policy zarr (folder or zip), npz, LeRobot folder, robomimic HDF5, or hub:OWNER/NAME."""
-    process: Literal["ddpm", "edm"] = "ddpm"
-    """Noise process."""
-    network: Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
-    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, or a residual MLP."""
+    method: Annotated[str, tyro.conf.arg(help=method_help(teacher=False))] = "denoising"
+    process: Literal["ddpm", "edm"] | None = None
+    """Noise process of the method denoising; None: ddpm."""
+    network: NetworkName | None = None
+    """Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, a residual MLP, a transformer (DiT), or the
+    one of the method act; None: unet-small, for act its own."""
+    encoder: EncoderName | None = None
+    """What reads the observations: state (as they are), light or resnet18 (pictures), points (point clouds); None: what
+    the task's observations need."""
     out: Path | None = None
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
@@ -43,12 +60,12 @@ class Train:
     """Threads that read pictures ahead."""
     mirror: bool = False
     """Train on mirror images of the demonstrations too, for tasks that look the same in a mirror (Push-T does)."""
-    steps: int = 20_000
-    """Training steps."""
-    batch_size: int = 256
-    """Windows per step."""
-    lr: float = 1e-3
-    """Peak learning rate."""
+    steps: int | None = None
+    """Training steps; None: the method's (20,000 for denoising)."""
+    batch_size: int | None = None
+    """Windows per step; None: the method's (256 for denoising)."""
+    lr: float | None = None
+    """Peak learning rate; None: the method's (1e-3 for denoising)."""
     seed: int = 0
     """Seed of weights, data order and noise."""
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -64,20 +81,26 @@ class Train:
 
     def teacher_run(self, data: Path) -> TeacherRun:
         """The run these options describe."""
-        method = DenoisingConfig(process=self.process)
+        preset = method_entry(self.method, teacher=False).preset
+        steps = preset.steps if self.steps is None else self.steps
+        config = fitted(preset, steps, lr=self.lr)
+        if self.process is not None:
+            if self.method != "denoising" or not isinstance(config, DenoisingConfig):
+                raise OneDPError(f"The method {self.method} has a noise process of its own; leave out --process.")
+            config = replace(config, process=self.process)
         return TeacherRun(
             task=self.task,
             data=data,
-            method=replace(method, optimizer=replace(method.optimizer, lr=self.lr)),
-            network=NETWORK_SIZES[self.network],
+            method=config,
+            network=NETWORK_SIZES[self.network or config.default_network],
+            encoder=self._encoder(data),
             normalization=self.normalization,
             mirror=self.mirror,
             reading=self.reading,
             recorded=self.recorded,
-            encoder=None if self.crop is None else ImageEncoderConfig(crop=self.crop),
             loop=LoopConfig(
-                steps=self.steps,
-                batch_size=self.batch_size,
+                steps=steps,
+                batch_size=preset.batch_size if self.batch_size is None else self.batch_size,
                 seed=self.seed,
                 mixed_precision=self.mixed_precision,
                 cpu=self.cpu,
@@ -87,6 +110,18 @@ class Train:
                 loader_threads=self.loader_threads,
             ),
         )
+
+    def _encoder(self, data: Path) -> EncoderConfig | None:
+        """The one asked for, with the crop asked for; None where neither was."""
+        if self.encoder is None and self.crop is None:
+            return None
+        task = recorded_task(data, self.reading, self.recorded) if self.task == RECORDED else get_task(self.task)
+        encoder = named_encoder(self.encoder or fitting_encoder(task.spec), task.spec)
+        if self.crop is None:
+            return encoder
+        if not isinstance(encoder, ImageEncoderConfig):
+            raise OneDPError(f"--crop is for pictures; the encoder '{encoder.kind}' reads none.")
+        return replace(encoder, crop=self.crop)
 
     def run(self) -> None:
         """Train, or continue."""
@@ -109,4 +144,4 @@ class Train:
             new_run_folder(self.out)
             train_teacher(self.teacher_run(self.data), self.out)
             out = self.out
-        PartialState().print(f"Teacher saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")
+        PartialState().print(f"Policy saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")

@@ -78,7 +78,7 @@ def block_slices(array: StepArray, block_bytes: int = BLOCK_BYTES) -> Iterator[s
 
 
 def selected(array: StepArray, rows: Int64[ndarray, " n"]) -> StepArray:
-    """The rows ``rows`` (increasing) of an array; on demand where the array is."""
+    """The rows ``rows`` of an array, in any order; on demand where the array is."""
     if not isinstance(array, LazyArray):
         return array[rows]
     source, content = array, array.content

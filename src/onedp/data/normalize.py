@@ -159,14 +159,15 @@ PICTURE_RANGE = FieldStats(*(np.float32(value).reshape(1) for value in (0.0, 255
 def fit_normalizer(
     arrays: Mapping[str, StepArray], spec: PolicySpec, mode: NormalizationMode = "min_max"
 ) -> Normalizer:
-    """Statistics of every field of ``spec`` over all recorded steps; pictures are mapped from 0..255 to [-1, 1].
+    """Statistics of every field of ``spec`` over all recorded steps; pictures are mapped from 0..255 to [-1, 1], an
+    index is left as it is, a goal is scaled as what it is the goal of.
 
     Raises ``DataError`` when a field is missing, empty, of another shape or not finite.
     """
     stats: dict[str, FieldStats] = {}
     modes: dict[str, NormalizationMode] = {}
     for field in (*spec.observations, spec.action):
-        values = arrays.get(field.name)
+        values = arrays.get(field.goal_of or field.name)
         if values is None or values.shape[1:] != field.shape or len(values) == 0:
             found = "it is missing" if values is None else f"it has the shape {values.shape}"
             raise DataError(
@@ -182,4 +183,5 @@ def fit_normalizer(
             raise DataError(
                 f"No statistics for '{field.name}': it has NaN or infinity. Look for the place with: onedp inspect DATA"
             )
-    return Normalizer(stats, modes)
+    indices = {field.name for field in spec.observations if field.classes is not None}
+    return Normalizer(stats, {name: "identity" if name in indices else modes[name] for name in stats})

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from onedp.data.lazy import LazyArray, StepArray
 from onedp.errors import DataError
-from onedp.types import PolicySpec
+from onedp.types import FieldSpec, PolicySpec
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class WindowIndex:
 
     def __len__(self) -> int:
         return len(self.obs_steps)
+
+    def steps_of(self, field: FieldSpec) -> Int64[ndarray, "n to"]:
+        """Steps that windows read of an observation; of a goal, which is constant over a chunk, the newest one's."""
+        if field.goal_of is None:
+            return self.obs_steps
+        return np.broadcast_to(self.obs_steps[:, -1:], self.obs_steps.shape)
 
     def summary(self) -> str:
         """One or two sentences: how many windows, how much padding, what short episodes give."""
@@ -96,7 +102,7 @@ def gather_windows(
     """
     rows = slice(None) if picks is None else picks
     obs = {
-        field.name: np.asarray(_dense(arrays[field.name])[index.obs_steps[rows]], dtype=field.dtype)
+        field.name: np.asarray(_dense(arrays[field.name])[index.steps_of(field)[rows]], dtype=field.dtype)
         for field in spec.observations
     }
     actions = _dense(arrays[spec.action.name])[index.action_steps[rows]]

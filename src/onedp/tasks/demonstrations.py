@@ -12,6 +12,7 @@ from numpy import ndarray
 from onedp.data.config import ReadingConfig
 from onedp.data.episodes import Episodes, locate, steps_not_finite
 from onedp.data.frame_cache import with_frame_cache
+from onedp.data.goals import with_goals
 from onedp.data.lazy import LazyArray, StepArray, mapped
 from onedp.data.normalize import CONSTANT_RANGE
 from onedp.data.readers import open_recording
@@ -56,7 +57,8 @@ def load_own_observations(path: str | Path, spec: PolicySpec, reading: ReadingCo
     """
     reading = reading or ReadingConfig()
     recording = open_recording(path, reading)
-    names = tuple(field.name for field in spec.observations)
+    fields = _recorded(spec.observations, recording)
+    names = tuple(field.name for field in fields)
     keys = recorded_keys(recording, names)
     recording.require(
         [keys.get(name, name) for name in names], f" The policy needs its own observations {list(names)}."
@@ -64,7 +66,7 @@ def load_own_observations(path: str | Path, spec: PolicySpec, reading: ReadingCo
     recording = _usable(recording, tuple(keys.values()), reading)
     found = recording.episodes(dict.fromkeys(keys.values())).arrays
     arrays: dict[str, StepArray] = {}
-    for field in spec.observations:
+    for field in fields:
         values = found[keys[field.name]]
         if isinstance(values, ndarray) and values.ndim == 1:
             values = values[:, None]  # single numbers
@@ -76,7 +78,7 @@ def load_own_observations(path: str | Path, spec: PolicySpec, reading: ReadingCo
         arrays[field.name] = _typed(field, values, recording.source)
     episodes = Episodes(arrays, recording.ends, recording.source, recording.skipped)
     episodes.require_finite(names)
-    return episodes
+    return with_goals(episodes, spec)
 
 
 def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
@@ -124,6 +126,7 @@ def _load(
     reading = reading or ReadingConfig()
     recording = open_recording(path, reading)
     chosen = {**task.recorded_as, **(chosen or {})}
+    fields = _recorded(fields, recording, chosen)
     names = tuple(field.name for field in fields)
     raw_names = task.raw_arrays + ((task.spec.action.name,) if task.spec.action.name in names else ())
     raw_keys, own_keys = (recorded_keys(recording, each, chosen) for each in (raw_names, names))
@@ -154,7 +157,15 @@ def _load(
         recording.skipped,
     )
     episodes.require_finite(names)
-    return episodes
+    return with_goals(episodes, task.spec)
+
+
+def _recorded(
+    fields: tuple[FieldSpec, ...], recording: Recording, chosen: Mapping[str, str] | None = None
+) -> tuple[FieldSpec, ...]:
+    """Without the goals that were not recorded, which are made of what was."""
+    found = recorded_keys(recording, [field.name for field in fields], chosen)
+    return tuple(field for field in fields if field.goal_of is None or field.name in found)
 
 
 def _fits(recording: Recording, keys: Mapping[str, str], fields: Iterable[FieldSpec]) -> bool:
@@ -230,7 +241,15 @@ def _checked(field: FieldSpec, arrays: Mapping[str, StepArray], recording: Recor
 
 
 def _typed(field: FieldSpec, values: StepArray, source: str) -> StepArray:
-    """In the field's type; pictures must be 0 to 255, since a silent cast would wrap or blacken them."""
+    """In the field's type; pictures must be 0 to 255 and indices in range, since a silent cast would change them."""
+    if field.classes is not None:
+        values = np.asarray(values)
+        low, high = float(values.min()), float(values.max())
+        if (values != np.rint(values)).any() or not (low >= 0 and high < field.classes):
+            raise DataError(
+                f"{source}: the indices '{field.name}' have values from {low:g} to {high:g}, expected whole numbers 0 "
+                f"to {field.classes - 1}."
+            )
     if field.is_image:
         if values.dtype == np.uint8:
             return values

@@ -8,8 +8,8 @@ from typing import Literal
 
 from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.errors import OneDPError
-from onedp.methods.config import DenoisingConfig, OneDpConfig
-from onedp.nets.config import ImageEncoderConfig, NetworkConfig
+from onedp.methods.config import MethodConfig
+from onedp.nets.config import EncoderConfig, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,14 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class TeacherRun:
-    """The training of a teacher."""
+    """A training on demonstrations, without a teacher."""
 
     task: str
     """Task of the table, or module:attribute."""
     data: Path
     """Demonstrations."""
-    method: DenoisingConfig
+    method: MethodConfig
+    """Any method of the table that needs no teacher."""
     network: NetworkConfig
     loop: LoopConfig
     normalization: NormalizationMode = "min_max"
@@ -66,8 +67,8 @@ class TeacherRun:
     """How the data set is read."""
     recorded: RecordedConfig = field(default_factory=RecordedConfig)
     """Which of its arrays feed which fields, and what its actions mean."""
-    encoder: ImageEncoderConfig | None = None
-    """Encoder of pictures; None where there are none. Its crop is random in training."""
+    encoder: EncoderConfig | None = None
+    """What reads the observations; None: what they need."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ class StudentRun:
     """Folder of the teacher, or the name of a shipped one."""
     data: Path
     """Observations to distil on; actions in it are not looked at."""
-    method: OneDpConfig
+    method: MethodConfig
+    """Any method of the table that distils."""
     loop: LoopConfig
+    network: NetworkConfig | None = None
+    """The student's network; None: the teacher's."""
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     """How the data set is read."""

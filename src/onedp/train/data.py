@@ -11,14 +11,13 @@ from onedp.data.episodes import Episodes
 from onedp.data.lazy import concatenated
 from onedp.data.normalize import Normalizer, fit_normalizer
 from onedp.errors import TrainingError
-from onedp.nets.config import EncoderConfig, ImageEncoderConfig, StateEncoderConfig
+from onedp.nets.config import EncoderConfig, fitting_encoder, named_encoder
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task, get_task
 from onedp.tasks.demonstrations import load_demonstrations, load_observations, load_own_observations
 from onedp.tasks.recorded import RECORDED, policy_task, recorded_config, recorded_task
 from onedp.train.config import StudentRun, TeacherRun
 from onedp.train.windows import WindowTensors, joined, window_tensors
-from onedp.types import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,10 @@ def teacher_data(run: TeacherRun) -> TeacherData:
         recordings.append(load_demonstrations(run.data, task, True, run.reading, fields))
     arrays = {name: concatenated([each.arrays[name] for each in recordings]) for name in episodes.arrays}
     normalizer = fit_normalizer(arrays, task.spec, run.normalization)
-    encoder = run.encoder or usual_encoder(task.spec)
-    crop = random_crop(encoder)
+    encoder = run.encoder or named_encoder(fitting_encoder(task.spec), task.spec)
+    crop = encoder.training_crop
     windows = joined([window_tensors(each, task.spec, normalizer, crop) for each in recordings])
     return TeacherData(task, episodes, normalizer, windows, encoder)
-
-
-def usual_encoder(spec: PolicySpec) -> EncoderConfig:
-    """An image encoder where there are pictures, with a crop of 7/8 of their height and width."""
-    sizes = [field.shape for field in spec.observations if field.is_image]
-    if not sizes:
-        return StateEncoderConfig()
-    height, width = (min(shape[axis] for shape in sizes) * 7 // 8 for axis in (0, 1))
-    return ImageEncoderConfig(crop=(height, width))
 
 
 def student_observations(run: StudentRun, teacher: TorchPolicy) -> Episodes:
@@ -74,14 +64,6 @@ def student_observations(run: StudentRun, teacher: TorchPolicy) -> Episodes:
     if recorded is not None:
         return load_observations(run.data, policy_task(teacher.spec, recorded), run.reading)
     return load_own_observations(run.data, teacher.spec, run.reading)  # an imported policy without a task of ours
-
-
-def random_crop(encoder: EncoderConfig) -> tuple[int, int] | None:
-    """Size of the random crops that training makes; the encoder's own crop, at the centre, leaves them as they are.
-
-    None where the encoder scales pictures before it crops: those are cropped at the centre in training too.
-    """
-    return encoder.crop if isinstance(encoder, ImageEncoderConfig) and encoder.resize is None else None
 
 
 def data_provenance(episodes: Episodes, recorded: RecordedConfig | None) -> dict[str, Any]:

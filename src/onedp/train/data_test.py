@@ -17,7 +17,7 @@ from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
 from onedp.nets.config import ImageEncoderConfig, MlpConfig
 from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
-from onedp.train.data import random_crop, teacher_data, usual_encoder
+from onedp.train.data import teacher_data
 from onedp.train.run import distill_student, resume_run, train_teacher
 
 LOOP = LoopConfig(steps=3, batch_size=4, log_every=1, diagnose_every=3, checkpoint_every=1, cpu=True, threads=1)
@@ -30,7 +30,7 @@ def run_on(path: Path, threads: int = 2) -> TeacherRun:
         method=DenoisingConfig(),
         network=MlpConfig(width=16, blocks=1),
         loop=dataclasses.replace(LOOP, loader_threads=threads),
-        encoder=ImageEncoderConfig(keypoints=4, crop=(28, 40)),
+        encoder=ImageEncoderConfig(backbone="light", keypoints=4, crop=(28, 40)),
     )
 
 
@@ -58,9 +58,9 @@ def test_pictures_from_a_video_to_a_student(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_random_crop_is_made_where_the_encoder_crops_first() -> None:
-    assert random_crop(ImageEncoderConfig(crop=(28, 40))) == (28, 40)
-    assert random_crop(ImageEncoderConfig()) is None
-    assert random_crop(ImageEncoderConfig(crop=(28, 40), resize=(30, 50))) is None
+    assert ImageEncoderConfig(crop=(28, 40)).training_crop == (28, 40)
+    assert ImageEncoderConfig().training_crop is None
+    assert ImageEncoderConfig(crop=(28, 40), resize=(30, 50)).training_crop is None
 
 
 def test_split_and_scaling(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_split_and_scaling(tmp_path: Path) -> None:
     )
     data = teacher_data(run)
     assert len(data.episodes) == 2
-    assert usual_encoder(data.task.spec) == data.encoder == ImageEncoderConfig(crop=(28, 42))
+    assert data.encoder == ImageEncoderConfig(backbone="light", crop=(28, 42))
     assert data.normalizer.modes == {"robot0_eef_pos": "mean_std", "top_image": "min_max", "action": "mean_std"}
     batch = data.windows.batch(torch.arange(15), torch.device("cpu"), np.random.default_rng(0))
     assert batch.nobs["top_image"].shape == (15, 2, 28, 42, 3)
