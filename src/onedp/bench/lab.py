@@ -47,8 +47,11 @@ def make_data(count: int, seed: int) -> LabData:
     normalizer = fit_normalizer(arrays, SPEC)
     heldout = count // 20
     windows = WindowTensors(
-        nobs={OBSERVATION: torch.from_numpy(normalizer.normalize(OBSERVATION, obs)[:, None])},
-        nactions=torch.from_numpy(normalizer.normalize(SPEC.action.name, chunks)),
+        fields={OBSERVATION: torch.from_numpy(normalizer.normalize(OBSERVATION, obs))},
+        actions=torch.from_numpy(normalizer.normalize(SPEC.action.name, chunks.reshape(-1, 2))),
+        goals=frozenset(),
+        obs_steps=torch.arange(count)[:, None],
+        action_steps=torch.arange(count * chunks.shape[1]).view(count, -1),  # no two chunks share a step
         training=torch.arange(count - heldout),
         heldout=torch.arange(count - heldout, count),
     )

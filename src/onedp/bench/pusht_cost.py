@@ -51,8 +51,7 @@ def placeholder_windows(policy: TorchPolicy, observations: Path, task: str) -> W
     """Windows of recorded observations with actions of no meaning: for counting and timing only."""
     episodes = load_observations(observations, get_task(task))
     windows = window_tensors(episodes, policy.spec, policy.normalizer)
-    count = len(next(iter(windows.nobs.values())))
-    return dataclasses.replace(windows, nactions=torch.zeros((count, policy.spec.horizon, policy.spec.action_dim)))
+    return dataclasses.replace(windows, actions=torch.zeros((episodes.n_steps, policy.spec.action_dim)))
 
 
 def time_teacher_step(

@@ -17,6 +17,7 @@ from onedp.errors import OneDPError
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 
+CPU = torch.device("cpu")
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=16)
 TINY = TwoModesOptions(chunks=400, network=NETWORK, teacher_steps=120, teacher_batch=32, observations=4, draws=6)
 
@@ -25,11 +26,13 @@ def test_data_is_the_truth_scaled_to_its_range_with_a_twentieth_held_out():
     data = make_data(400, seed=0)
     windows = data.windows
     assert (len(windows.training), len(windows.heldout)) == (380, 20)
-    assert windows.nobs["obstacle"].shape == (400, 1, 2)
-    assert windows.nactions is not None
-    assert windows.nactions.shape == (400, 16, 2)
-    assert windows.nactions.abs().max() == pytest.approx(1.0)
-    assert torch.equal(make_data(400, seed=0).windows.nactions, windows.nactions)
+    batch, again = (each.batch(torch.arange(400), CPU) for each in (windows, make_data(400, seed=0).windows))
+    assert batch.nobs["obstacle"].shape == (400, 1, 2)
+    assert batch.nactions is not None
+    assert again.nactions is not None
+    assert batch.nactions.shape == (400, 16, 2)
+    assert batch.nactions.abs().max() == pytest.approx(1.0)
+    assert torch.equal(again.nactions, batch.nactions)
 
 
 def test_passes_are_counted_by_weights_chunks_and_gradient():
