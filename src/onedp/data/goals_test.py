@@ -54,7 +54,7 @@ def test_missing_goals_are_added_and_given_ones_kept() -> None:
     episodes = Episodes({"pose": POSES}, ENDS, "test")
     made = with_goals(episodes, SPEC)
     assert made.digest() == with_goals(episodes, SPEC).digest() != with_goals(episodes, SPEC, seed=1).digest()
-    assert (made.arrays["wish"][:29, 0] >= POSES[:29, 0]).all()
+    assert (made.dense("wish")[:29, 0] >= POSES[:29, 0]).all()
     assert with_goals(made, SPEC) is made
     assert with_goals(episodes, spec_of(POSE)) is episodes
 
@@ -95,7 +95,7 @@ def test_indices_are_left_as_they_are_and_must_be_in_range(tmp_path: Path) -> No
     assert episodes.arrays["which"].dtype == np.int64
     normalizer = fit_normalizer(episodes.arrays, spec, "mean_std")
     assert normalizer.modes == {"which": "identity", "pose": "mean_std", "action": "mean_std"}
-    assert normalizer.normalize("which", episodes.arrays["which"])[-1] == 2.0
+    assert normalizer.normalize("which", episodes.dense("which"))[-1] == 2.0
     for bad in (3.0, -1.0, 0.5):
         np.savez(tmp_path / "d.npz", which=np.full((30, 1), bad), **arrays)
         with pytest.raises(DataError, match=r"the indices 'which' have values from .*, expected whole numbers 0 to 2"):
