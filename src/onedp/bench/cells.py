@@ -41,11 +41,17 @@ class Cell:
         return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', self.name).strip('-')}-{self.digest}"
 
 
+class UnfinishedError(OneDPError):
+    """A piece of work is not there, and was not to be made."""
+
+
 @dataclass(frozen=True)
 class CellStore:
     """The cells of one output folder."""
 
     folder: Path
+    make_missing: bool = True
+    """False: only look; what is not there raises ``UnfinishedError``."""
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell."""
@@ -69,11 +75,17 @@ class CellStore:
             raise OneDPError(f"{path} cannot be read ({error!r}). Remove it, and it is made again.") from error
         raise OneDPError(f"{path} is the result of something else than its name says. Remove it.")
 
+    def require_making(self, cell: Cell) -> None:
+        """Raise ``UnfinishedError`` where nothing may be made."""
+        if not self.make_missing:
+            raise UnfinishedError(f"{cell.name} is not finished. Run the same command without --only-finished.")
+
     def done(self, cell: Cell, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result of a cell, made only if it is not there yet."""
+        """The result of a cell, made only if it is not there yet; raises ``UnfinishedError`` when nothing may be."""
         found = self.find(cell)
         if found is not None:
             return found
+        self.require_making(cell)
         result = make()
         write_json(
             self.path(cell),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from onedp.bench.cells import Cell, CellStore
+from onedp.bench.cells import Cell, CellStore, UnfinishedError
 from onedp.errors import OneDPError
 
 
@@ -31,6 +31,17 @@ def test_a_finished_cell_is_not_made_again_and_another_option_is(tmp_path):
     assert store.stem(Cell("renamed", {"seed": 0, "steps": 3})) == cell.stem  # where things kept beside it are
     store.done(Cell("onedp-s@0.1", {"steps": 3, "seed": 1}), make)
     assert len(calls) == 2
+
+
+def test_a_store_that_only_looks_makes_nothing(tmp_path):
+    calls, make = make_counter({"valid": 0.5})
+    cell = Cell("onedp-s-0", {"steps": 3})
+    looking = CellStore(tmp_path, make_missing=False)
+    with pytest.raises(UnfinishedError, match=r"onedp-s-0 is not finished\. Run the same command without"):
+        looking.done(cell, make)
+    CellStore(tmp_path).done(cell, make)
+    assert looking.done(cell, make) == {"valid": 0.5}
+    assert len(calls) == 1
 
 
 def test_file_names_are_harmless(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onedp.bench.cells import UnfinishedError
 from onedp.bench.contestants import Contestant
 from onedp.errors import OneDPError
 
@@ -133,25 +134,32 @@ def with_latencies(lab: Lab, rows: Sequence[Row]) -> list[dict[str, float]]:
 
 def _teacher_row(lab: Lab, contestant: Contestant) -> Row:
     teacher = lab.teacher(contestant.process)
-    numbers = lab.examined(teacher, contestant.process, contestant.sampler)
     name = f"teacher {contestant.text}"
+    try:
+        numbers = lab.examined(teacher, contestant.process, contestant.sampler)
+    except UnfinishedError as error:
+        return Row(name, contestant.text, None, (), failure=str(error))
     return Row(name, contestant.text, None, (), (numbers,), None, teacher, contestant.sampler)
 
 
 def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence[int]) -> Row:
     name = f"{contestant.text}, {100 * budget:g} %"
     numbers: list[Numbers] = []
+    finished: list[int] = []
     first: Trained | None = None
+    unfinished: UnfinishedError | None = None
     try:
         for seed in seeds:
-            trained = lab.trained(contestant, budget, seed)
+            try:
+                trained = lab.trained(contestant, budget, seed)
+                examined = lab.examined(trained, contestant.process, contestant.sampler)
+            except UnfinishedError as error:
+                unfinished = error
+                continue
             first = first or trained
-            numbers.append(
-                {
-                    **lab.relative_cost(contestant, trained),
-                    **lab.examined(trained, contestant.process, contestant.sampler),
-                }
-            )
+            finished.append(seed)
+            numbers.append({**lab.relative_cost(contestant, trained), **examined})
     except OneDPError as error:
-        return Row(name, contestant.text, budget, tuple(seeds), tuple(numbers), f"{type(error).__name__}: {error}")
-    return Row(name, contestant.text, budget, tuple(seeds), tuple(numbers), None, first, contestant.sampler)
+        return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), f"{type(error).__name__}: {error}")
+    failure = str(unfinished) if unfinished and not finished else None
+    return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), failure, first, contestant.sampler)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onedp.bench.cells import UnfinishedError
 from onedp.bench.contestants import parse_contestants
 from onedp.bench.frame import Column, Lab, Trained, collect_rows, with_latencies
 from onedp.bench.output import markdown, results_json
@@ -67,6 +68,21 @@ def test_a_method_that_fails_is_a_row_that_says_so_and_has_no_latency():
     rows = collect_rows(lab, parse_contestants(["onedp-d,onedp-s"]), (0.1,), (0,))
     assert rows[0].failure == "TrainingError: it diverged"
     assert with_latencies(lab, rows) == [{}, {"latency_ms_p50": 2.0, "hz": 500.0}]
+
+
+def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch):
+    lab = CountingLab()
+    trained = lab.trained
+
+    def partly(contestant, budget, seed):
+        if seed == 1 or contestant.text == "onedp-d":
+            raise UnfinishedError(f"{contestant.text}-{seed} is not finished.")
+        return trained(contestant, budget, seed)
+
+    monkeypatch.setattr(lab, "trained", partly)
+    some, none = collect_rows(lab, parse_contestants(["onedp-s,onedp-d"]), (0.1,), (0, 1, 2))
+    assert (some.seeds, some.failure, some.mean("score")) == ((0, 2), None, 1.0)
+    assert (none.seeds, none.failure) == ((), "onedp-d-2 is not finished.")
 
 
 def test_table_and_json_hold_every_row_and_only_columns_with_numbers(tmp_path):

@@ -50,6 +50,11 @@ def markdown(columns: Sequence[Column], rows: Sequence[Row], latencies: Sequence
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     seeds = max((len(row.seeds) for row in rows), default=0)
     lines += ["", f"Means over {seeds} seeds, with the smallest and the largest where they differ.", ""]
+    lines += [
+        f"- {row.name}: seed{'s' * (len(row.seeds) > 1)} {', '.join(map(str, row.seeds))} only."
+        for row in rows
+        if row.budget is not None and 0 < len(row.seeds) < seeds
+    ]
     lines += [f"- {column.heading}: {column.meaning}." for column in shown]
     lines += [f"- **{row.name} failed**: {row.failure}" for row in rows if row.failure]
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onedp.bench import two_modes_lab
+from onedp.bench import cost, two_modes_lab
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.bench.cost import counted_passes, steps_within
 from onedp.bench.lab import Examination, make_data
@@ -20,6 +20,11 @@ from onedp.nets.config import MlpConfig
 CPU = torch.device("cpu")
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=16)
 TINY = TwoModesOptions(chunks=400, network=NETWORK, teacher_steps=120, teacher_batch=32, observations=4, draws=6)
+
+
+@pytest.fixture(autouse=True)
+def short_probes(monkeypatch):
+    monkeypatch.setattr(cost, "PROBE_STEPS", 12)
 
 
 def test_data_is_the_truth_scaled_to_its_range_with_a_twentieth_held_out():

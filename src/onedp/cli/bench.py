@@ -31,6 +31,8 @@ class Bench:
     """Training seeds of every student."""
     out: Path = Path("bench")
     """Folder of results, policies and finished cells."""
+    only_finished: bool = False
+    """Train and examine nothing: write the table of what is there, of fewer seeds where some are missing."""
 
     teacher_ddpm: str = "pusht-keypoints-ddpm"
     """pusht-keypoints: the DDPM teacher, a folder or the name of a shipped one."""
@@ -68,7 +70,7 @@ class Bench:
         if self.task == "two-modes":
             from onedp.bench.two_modes_lab import TwoModesLab
 
-            return TwoModesLab(self.out)
+            return TwoModesLab(self.out, make_missing=not self.only_finished)
         from onedp.bench.pusht_lab import PushTLab, PushTOptions
 
         options = PushTOptions(
@@ -79,4 +81,4 @@ class Bench:
             first_seed=self.first_seed,
             workers=self.workers,
         )
-        return PushTLab(self.task, self.out, options)
+        return PushTLab(self.task, self.out, options, make_missing=not self.only_finished)

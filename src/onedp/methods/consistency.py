@@ -7,7 +7,7 @@ from torch import Tensor
 
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import diffuse
-from onedp.methods.distillation import FromPairs, bin_times, ode_step, pseudo_huber, student_from_pure_noise
+from onedp.methods.distillation import FromPairs, bin_times, follow_ode, pseudo_huber, student_from_pure_noise
 from onedp.methods.method import Batch, Setting
 from onedp.methods.student_config import ConsistencyConfig
 
@@ -38,7 +38,7 @@ class ConsistencyDistillation(FromPairs):
         x_t = diffuse(student.schedule, chunks, t, eps)
         cond = student.encode(pairs.nobs)
         with torch.no_grad():
-            x_s = ode_step(self.teacher, x_t, t, s, self.teacher.encode(pairs.nobs))
+            x_s = follow_ode(self.teacher, x_t, bins, index, self.teacher.encode(pairs.nobs))
             target = torch.where((index == bins - 1)[:, None, None], x_s, student.x0(x_s, s, cond))  # data: itself
         error = student.x0(x_t, t, cond) - target
         loss = pseudo_huber(error, self.config.huber).mean()

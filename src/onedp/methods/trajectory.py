@@ -15,8 +15,8 @@ from onedp.diffusion.schedule import diffuse
 from onedp.methods.distillation import (
     FromPairs,
     bin_times,
+    follow_ode,
     gradient_at,
-    ode_step,
     pseudo_huber,
     student_from_pure_noise,
 )
@@ -73,7 +73,7 @@ class Trajectory(FromPairs):
         there = student.jump(x_t, t, s, cond)
         clean = clean_time(schedule, t)
         with torch.no_grad():
-            x_u = ode_step(self.teacher, x_t, t, u, self.teacher.encode(pairs.nobs))
+            x_u = follow_ode(self.teacher, x_t, bins, start, self.teacher.encode(pairs.nobs))
             over_u = student.jump(x_u, u, s, cond)  # x_u itself where s = u
             target = student.jump(over_u, s, clean, cond)
             fixed = cond.detach()
