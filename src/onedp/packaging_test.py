@@ -145,6 +145,7 @@ TORCH_FREE = (
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
+    "runtime.execution", "runtime.resampled", "evaluate.timing", "tasks.pusht_moving",
 )  # fmt: skip
 
 

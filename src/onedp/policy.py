@@ -24,13 +24,14 @@ from onedp.artifact import (
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.few_step_samplers import Consistency
+from onedp.diffusion.inpainting import sample_continuing, warm_noise
 from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
 from onedp.diffusion.samplers import Ddim, OneStep, Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_denoiser, encoder_from_json, network_from_json, network_to_json
 from onedp.nets.config import EncoderConfig, NetworkConfig, StateEncoderConfig
-from onedp.types import PolicySpec
+from onedp.types import Continuation, PolicySpec
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,51 @@ class TorchPolicy:
         ``(B, *noise_shape)``. Any array-like is converted. Raises ``SpecError`` when names or shapes differ from the
         spec or an input is not finite.
         """
+        nobs, z = self._network_inputs(obs, noise)
+        with torch.inference_mode():
+            return self._actions(self.sampler.sample(self.denoiser, self.denoiser.encode(nobs), z))
+
+    def infer_continuing(
+        self, obs: Mapping[str, Any], noise: Any, previous: Continuation
+    ) -> Float32[ndarray, "b tc da"]:
+        """As ``infer``, drawn towards ``previous``: see ``onedp.diffusion.inpainting.sample_continuing``."""
+        nobs, z = self._network_inputs(obs, noise)
+        target, weights = self._network_target(previous)
+        with torch.no_grad():  # not inference_mode: guidance differentiates inside
+            cond = self.denoiser.encode(nobs)
+            return self._actions(sample_continuing(self.sampler, self.denoiser, cond, z, target, weights))
+
+    def warm_noise(self, noise: ndarray, previous: Continuation) -> Float32[ndarray, "b draws tp da"]:
+        """Noise that already holds ``previous``, noised to the input level of a one-step sampler.
+
+        Raises ``OneDPError`` for samplers of many steps and for deterministic ones.
+        """
+        if not isinstance(self.sampler, OneStep) or not self.sampler.draws:
+            raise OneDPError(
+                f"A warm start needs a one-step sampler that reads noise, not {self.sampler.label}. Use fresh or held "
+                "noise."
+            )
+        target, weights = self._network_target(previous)
+        z = torch.from_numpy(np.asarray(noise, dtype=np.float32)).to(self.device)
+        return warm_noise(self.sampler, self.denoiser, z, target, weights).cpu().numpy()
+
+    def _network_inputs(self, obs: Mapping[str, Any], noise: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         arrays, noise = self.spec.checked_inputs(obs, noise, self.noise_shape, self.sampler.label)
         nobs = {
             name: torch.from_numpy(self.normalizer.normalize(name, values)).to(self.device)
             for name, values in arrays.items()
         }
-        with torch.inference_mode():
-            cond = self.denoiser.encode(nobs)
-            nactions = self.sampler.sample(self.denoiser, cond, torch.from_numpy(noise).to(self.device))
+        return nobs, torch.from_numpy(noise).to(self.device)
+
+    def _network_target(self, previous: Continuation) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was planned, normalised, and its weights, over the network's own chunk: its past steps are free."""
+        past = self.spec.n_obs_steps - 1
+        actions = self.normalizer.normalize(self.spec.action.name, previous.actions)
+        actions = np.pad(actions, ((0, 0), (past, 0), (0, 0)), mode="edge")
+        weights = np.pad(previous.weights, ((0, 0), (past, 0)))
+        return torch.from_numpy(actions).to(self.device), torch.from_numpy(weights).to(self.device)
+
+    def _actions(self, nactions: torch.Tensor) -> Float32[ndarray, "b tc da"]:
         actions = self.normalizer.unnormalize(self.spec.action.name, nactions.cpu().numpy())
         actions = actions[:, self.spec.n_obs_steps - 1 :]  # (B, Tp - To + 1, Da)
         return np.clip(

@@ -286,6 +286,36 @@ class Policy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """What was planned before, from now on, and how much of it a new chunk should keep."""
+
+    actions: Float32[ndarray, "b tc da"]
+    """One for each step of a chunk, physical units; of no account where the weight is 0."""
+    weights: Float32[ndarray, "b tc"]
+    """1: will be executed whatever comes; between: the nearer, the better; 0: free."""
+
+
+@runtime_checkable
+class ContinuingPolicy(Policy, Protocol):
+    """A policy whose chunks can be made to go on from the one before. Pure and batched too."""
+
+    def infer_continuing(
+        self,
+        obs: Mapping[str, Shaped[ndarray, "b to ..."]],
+        noise: Float32[ndarray, "b draws tp da"],
+        previous: Continuation,
+    ) -> Float32[ndarray, "b tc da"]:
+        """As ``infer``, drawn towards ``previous``."""
+        ...
+
+    def warm_noise(
+        self, noise: Float32[ndarray, "b draws tp da"], previous: Continuation
+    ) -> Float32[ndarray, "b draws tp da"]:
+        """Noise for ``infer`` that already holds ``previous``, noised to the policy's input level."""
+        ...
+
+
 def episode_noise(seed: int, chunk: int, noise_shape: tuple[int, ...]) -> Float32[ndarray, "draws tp da"]:
     """Standard normal noise of one chunk of one episode, keyed by (seed, chunk number).
 

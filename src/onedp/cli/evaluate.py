@@ -26,6 +26,20 @@ class Evaluate:
     """Worker processes; default: one per core. The scores do not depend on it."""
     device: str = "cpu"
     """Device of the network: cpu, cuda, cuda:1, mps."""
+    latency: str = "0"
+    """Time charged from an observation until its chunk can be used, while the simulation runs on: seconds (0.669),
+    measured (on this machine, a draw for each chunk), paper (its V100: DDPM-100 0.669, DDIM-10 0.075, one step 0.016),
+    or a file of recorded latencies."""
+    executor: str = "sync"
+    """What the robot does meanwhile: sync (executes a part of the chunk, then holds still and thinks), drop-late (goes
+    on with the old chunk and drops the late actions of the new one), ensemble (executes the mean of all chunks), rtc
+    (real-time chunking: new chunks go on from the old one)."""
+    replan: int | None = None
+    """Policy steps from one observation that a chunk is made of to the next (sync: executed of a chunk); default: the
+    policy's own."""
+    noise: str = "fresh"
+    """Noise of a chunk: fresh, held (the same for all chunks of an episode), warm (one-step policies: the rest of the
+    chunk before, noised)."""
     json: Path | None = None
     """File for the full result (see docs/results.schema.json)."""
 
@@ -48,6 +62,10 @@ class Evaluate:
                 first_seed=self.first_seed,
                 workers=self.workers,
                 device=self.device,
+                latency=self.latency,
+                executor=self.executor,
+                replan_steps=self.replan,
+                noise=self.noise,
             )
         )
         low, high = result.score_ci95
@@ -63,5 +81,16 @@ class Evaluate:
             f"  {result.environment_steps_per_s:.0f} environment steps/s, {result.wall_clock_s:.0f} s in all",
             highlight=False,
         )
+        timing = result.timing
+        if timing is not None and timing.label:
+            done = "-" if timing.completion_s is None else f"{timing.completion_s:.1f} s"
+            jump = "-" if timing.seam_jump is None else f"{timing.seam_jump:.3g}"
+            Console().print(
+                f"  charged  {timing.label}: a chunk comes after {timing.delay_ticks:.1f} ticks of "
+                f"{1000 / timing.control_hz:g} ms; time to success {done}\n"
+                f"  actions  {timing.executed} executed, {timing.dropped} dropped late, {timing.repeated} repeated, "
+                f"{timing.starved} starved; jump between chunks {jump}",
+                highlight=False,
+            )
         if self.json is not None:
             save_results(self.json, result)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.schedule import CosineDdpm, Edm, level_times
+from onedp.diffusion.schedule import CosineDdpm, Edm, NoiseSchedule, level_times
 from onedp.errors import OneDPError, unknown_choice
 
 
@@ -286,9 +286,13 @@ class OneStep:
             return f"one-step:{self.level:g}:{self.noise_scale:g}"
         return "one-step" if self.level in DEFAULT_LEVELS.values() else f"one-step:{self.level:g}"
 
+    def times(self, schedule: NoiseSchedule, like: Tensor) -> Tensor:
+        """The level once for each row of ``like``, as the process counts it."""
+        return level_times(schedule, self.level, len(like), like.device)
+
     def generate(self, denoiser: Denoiser, cond: Tensor, z: Float[Tensor, "b tp da"]) -> Tensor:
         """``G(z, O)``, not clipped; differentiable."""
-        t = level_times(denoiser.schedule, self.level, len(z), z.device)
+        t = self.times(denoiser.schedule, z)
         scale = self.input_scale * denoiser.schedule.prior_scale(t)[:, None, None]
         return denoiser.x0(scale * z, t, cond)
 

@@ -20,6 +20,7 @@ from onedp.evaluate.statistics import (
     wilson_interval,
 )
 from onedp.evaluate.strict_json import checked, plain
+from onedp.evaluate.timing import Timing
 from onedp.files import write_json
 
 EVALUATION_FORMAT = "onedp.evaluation/1"
@@ -79,6 +80,8 @@ class EvaluationResult:
     teacher_training_seconds: float | None
     """Wall-clock of its teacher's training [s]; None for a teacher, or where provenance does not say."""
     per_episode: tuple[EpisodeResult, ...]
+    timing: Timing | None = None
+    """Charged latency, executor and counters; None in results of before time was counted."""
 
     def __post_init__(self) -> None:
         seeds = self.seeds
@@ -102,7 +105,13 @@ class EvaluationResult:
     @property
     def label(self) -> str:
         """Policy and sampler, e.g. ``pusht-keypoints-ddpm@ddim:10``: what tells the rows of a comparison apart."""
-        return f"{self.policy}@{self.sampler}"
+        return f"{self.policy}@{self.how}"
+
+    @property
+    def how(self) -> str:
+        """The sampler, and where latency is charged or another executor runs, that: ``ddim:10 (0.075 s, rtc)``."""
+        timed = self.timing is not None and self.timing.label
+        return f"{self.sampler} ({timed})" if timed else self.sampler
 
     @property
     def seeds(self) -> list[int]:
@@ -155,7 +164,11 @@ class EvaluationResult:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str = "the evaluation") -> EvaluationResult:
         """Rebuild from ``to_json``; raises ``OneDPError`` naming missing, unknown or unreadable entries."""
+        if isinstance(data, Mapping):
+            data = {"timing": None, **data}
         values = checked(cls, data, where, EVALUATION_FORMAT)
+        if values["timing"] is not None:
+            values["timing"] = Timing(**checked(Timing, values["timing"], f"{where}, timing"))
         values["per_episode"] = tuple(
             EpisodeResult(**checked(EpisodeResult, row, f"{where}, per_episode[{i}]"))
             for i, row in enumerate(values["per_episode"])

@@ -19,6 +19,12 @@ from onedp.evaluate.results import (
     load_results,
     save_results,
 )
+from onedp.evaluate.tables import markdown_table
+from onedp.evaluate.timing import Timing
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import Counters, Seams
+from onedp.runtime.latency import FixedLatency, HistogramLatency
+from onedp.serve.fake_policy_test import SPEC
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "results.schema.json"
 
@@ -50,6 +56,7 @@ def test_written_files_validate_and_read_back_equal(comparison, validator, tmp_p
         (EvaluationResult, ("evaluation",), {"format"}),
         (Comparison, ("comparison",), {"format"}),
         (PairedDifference, ("paired",), set()),
+        (Timing, ("timing",), set()),
         (EpisodeResult, ("evaluation", "properties", "per_episode", "items"), set()),
     ],
 )
@@ -58,7 +65,8 @@ def test_schema_lists_exactly_the_fields(cls, place, extra):
     for key in place:
         node = node[key]
     names = {field.name for field in dataclasses.fields(cls)} | extra
-    assert set(node["properties"]) == set(node["required"]) == names
+    assert set(node["properties"]) == names
+    assert set(node["required"]) == names - {"timing"}  # files of before time was counted have none
 
 
 @pytest.mark.parametrize(
@@ -180,3 +188,41 @@ def test_a_comparison_with_a_damaged_part_says_where(comparison):
     data["paired"][0]["p"] = 0.04
     with pytest.raises(OneDPError, match=r"the comparison, paired\[0\] .*unknown p\."):
         Comparison.from_json(data)
+
+
+def charged(**options) -> Timing:
+    """One episode of 20 ticks at 50 Hz: two chunks that came 3 and 4 ticks late."""
+    execution = Execution(FixedLatency(0.075), **options)
+    counters = Counters(executed=13, dropped=7, repeated=4, starved=3)
+    return Timing.of(execution, SPEC, 50.0, [counters], [Seams(2, 7, 1, 5.0)], [20])
+
+
+def test_charged_results_say_so_wherever_they_appear(validator, tmp_path):
+    result = fake_evaluation(timing=charged(executor="rtc"))
+    assert result.label == "pusht-keypoints-ddpm@ddim:10 (0.075 s, rtc)"
+    assert result.timing.completion_s == 0.4
+    assert (result.timing.delay_ticks, result.timing.seam_jump) == (3.5, 5.0)
+    frozen = fake_evaluation(timing=Timing.of(Execution(), SPEC, 10.0, [Counters()], [Seams()], []))
+    assert frozen.label == "pusht-keypoints-ddpm@ddim:10"
+    comparison = Comparison.build([frozen, result], frozen.label)
+    assert "| ddim:10 (0.075 s, rtc) |" in markdown_table(comparison)
+    for results in (result, comparison):
+        save_results(tmp_path / "r.json", results)
+        validator.validate(json.loads((tmp_path / "r.json").read_text()))
+        assert load_results(tmp_path / "r.json") == results
+
+
+def test_files_of_before_time_was_counted_are_read(validator):
+    data = fake_evaluation().to_json()
+    del data["timing"]
+    validator.validate(data)
+    assert EvaluationResult.from_json(data).timing is None
+    with pytest.raises(OneDPError, match="timing does not have the expected entries: missing label"):
+        EvaluationResult.from_json({**data, "timing": {}})
+
+
+def test_a_histogram_is_part_of_the_result(validator):
+    latency = HistogramLatency.of([0.01, 0.02, 0.03], "measured")
+    timing = Timing.of(Execution(latency), SPEC, 10.0, [Counters()], [Seams()], [])
+    validator.validate(fake_evaluation(timing=timing).to_json())
+    assert timing.label == "measured (p50 0.02 s), sync"

@@ -3,7 +3,11 @@
 Episodes are cut into fixed groups of consecutive seeds; a worker takes whole groups. A group runs in lock-step through
 one policy with one thread, and the batch holds its running episodes in the order of their seeds. So which arithmetic a
 row meets follows from the group alone: its batch sizes are known from how long its episodes lasted, and one episode
-can be run again exactly. An episode's start comes from its own seed and its noise from (seed, chunk number).
+can be run again exactly. An episode's start comes from its own seed, its noise and sampled latencies from (seed, chunk
+number).
+
+Time is virtual: a simulation waits for the policy, and the latency that the policy is charged decides how many control
+ticks go by, under the executor that a robot would run, until a chunk may be used. The default charges nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +18,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
+from onedp.errors import OneDPError
 from onedp.evaluate.results import EpisodeResult
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import ChunkExecutor, Counters, Seams
+from onedp.runtime.latency import charged_ticks
+from onedp.runtime.requests import ChunkRequest, ChunkRequests, infer_chunks, stacked
+from onedp.runtime.resampled import at_control_rate
 from onedp.tasks import Environment, StepResult, Task
-from onedp.types import Policy, episode_noise
+from onedp.types import Policy
 
 GROUP_SIZE = 25
 """Episodes in lock-step at the most; part of what makes numbers repeat, so not an option."""
+FROZEN = Execution()
+"""The world waits while the policy thinks."""
 
 
 class Episode:
@@ -29,6 +41,7 @@ class Episode:
         self.seed = seed
         self.max_steps = task.max_steps
         self._env = env
+        self._rest_action = task.rest_action
         self._n_obs_steps = n_obs_steps
         self._observations = [env.reset(seed)]
         self.score = 0.0
@@ -42,13 +55,15 @@ class Episode:
         window = [self._observations[0]] * missing + self._observations[-self._n_obs_steps :]
         return {name: np.stack([obs[name] for obs in window]) for name in window[0]}
 
-    def execute(self, actions: ndarray) -> None:
-        """Execute actions (n, Da) in order until the episode is over."""
-        for action in actions:
-            if not self.done:
-                self._step(action)
-
-    def _step(self, action: ndarray) -> None:
+    def step(self, action: ndarray | None) -> None:
+        """Execute one action; before the first one (None) the robot rests."""
+        if action is None:
+            if self._rest_action is None:
+                raise OneDPError(
+                    "The task does not say how its robot rests, so no latency can be charged before the first chunk. "
+                    "Give the task a rest_action."
+                )
+            action = self._rest_action(self._observations[-1])
         result = self._env.step(action)
         self._observations = [*self._observations[-self._n_obs_steps + 1 :], result.obs][-self._n_obs_steps :]
         self.steps += 1
@@ -61,39 +76,128 @@ class Episode:
         return EpisodeResult(seed=self.seed, score=self.score, success=self.success, steps=self.steps)
 
 
-def run_group(policy: Policy, task: Task, envs: Sequence[Environment], seeds: Sequence[int]) -> list[EpisodeResult]:
+class _Ghost:
+    """Stands for another episode of the group, of which only the length is known: it asks when that one asked."""
+
+    def __init__(self, real: Episode, seed: int, steps: int):
+        self.seed = seed
+        self._real = real
+        self._left = steps
+
+    @property
+    def done(self) -> bool:
+        return self._left <= 0
+
+    def observation(self) -> dict[str, ndarray]:
+        return self._real.observation()
+
+    def step(self, action: ndarray | None) -> None:
+        self._left -= 1
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One finished episode and what its timing cost."""
+
+    result: EpisodeResult
+    counters: Counters
+    seams: Seams
+
+
+def run_group(
+    policy: Policy, task: Task, envs: Sequence[Environment], seeds: Sequence[int], execution: Execution = FROZEN
+) -> list[Rollout]:
     """Run the episodes of ``seeds`` in lock-step, one environment each; those that are over leave the batch."""
+    ticks_per_step = round(task.control_hz / policy.spec.rate_hz)
+    policy = at_control_rate(policy, task.control_hz)
     episodes = [Episode(task, env, seed, policy.spec.n_obs_steps) for env, seed in zip(envs, seeds, strict=False)]
-    chunk = 0
-    while running := [episode for episode in episodes if not episode.done]:
-        observations = [episode.observation() for episode in running]
-        batch = {name: np.stack([obs[name] for obs in observations]) for name in observations[0]}
-        noise = np.stack([episode_noise(episode.seed, chunk, policy.noise_shape) for episode in running])
-        for episode, actions in zip(running, policy.infer(batch, noise), strict=True):  # each (Tp - To + 1, Da)
-            episode.execute(actions[: policy.spec.n_action_steps])
-        chunk += 1
-    return [episode.result() for episode in episodes]
+    runs = _run(policy, task, episodes, execution, ticks_per_step)
+    return [
+        Rollout(episode.result(), run.executor.counters, run.executor.seams)
+        for episode, run in zip(episodes, runs, strict=True)
+    ]
 
 
 def rerun_episode(
-    policy: Policy, task: Task, env: Environment, seed: int, group_steps: Mapping[int, int]
+    policy: Policy,
+    task: Task,
+    env: Environment,
+    seed: int,
+    group_steps: Mapping[int, int],
+    execution: Execution = FROZEN,
 ) -> EpisodeResult:
     """Run one episode of a group again, exactly, without the others.
 
     ``group_steps``: seeds of its group to the steps each of them lasted, which say how large the batch was at every
     chunk and which row was this episode's. The other rows repeat its own inputs.
     """
-    episode = Episode(task, env, seed, policy.spec.n_obs_steps)
-    chunk = 0
-    while not episode.done:
-        started = chunk * policy.spec.n_action_steps
-        running = [other for other, steps in sorted(group_steps.items()) if steps > started or other == seed]
-        batch = {name: np.stack([values] * len(running)) for name, values in episode.observation().items()}
-        noise = np.stack([episode_noise(seed, chunk, policy.noise_shape)] * len(running))
-        actions = policy.infer(batch, noise)[running.index(seed)]
-        episode.execute(actions[: policy.spec.n_action_steps])
-        chunk += 1
-    return episode.result()
+    ticks_per_step = round(task.control_hz / policy.spec.rate_hz)
+    policy = at_control_rate(policy, task.control_hz)
+    real = Episode(task, env, seed, policy.spec.n_obs_steps)
+    episodes = [real if other == seed else _Ghost(real, other, steps) for other, steps in sorted(group_steps.items())]
+    _run(policy, task, episodes, execution, ticks_per_step)
+    return real.result()
+
+
+def _run(
+    policy: Policy, task: Task, episodes: Sequence[Episode | _Ghost], execution: Execution, ticks_per_step: int
+) -> list[_Run]:
+    """Run until every real episode is over; ``policy`` acts at the task's control rate."""
+    runs = []
+    for episode in episodes:
+        executor = execution.make_executor(policy.spec, ticks_per_step)
+        runs.append(_Run(episode, executor, ChunkRequests(policy, executor, episode.seed, execution.noise)))
+    tick = 0
+    while not all(run.episode.done for run in runs if isinstance(run.episode, Episode)):
+        running = [run for run in runs if not run.episode.done]
+        _think(policy, running, tick)
+        for run in running:
+            run.ask(tick, execution, task.control_hz)
+        _think(policy, running, tick)  # a latency of 0 is usable at once
+        for run in running:
+            run.episode.step(run.executor.action(tick))
+        tick += 1
+    return runs
+
+
+class _Run:
+    """One episode, its executor and the chunk that its policy is thinking about."""
+
+    def __init__(self, episode: Episode | _Ghost, executor: ChunkExecutor, requests: ChunkRequests):
+        self.episode = episode
+        self.executor = executor
+        self.request: ChunkRequest | None = None
+        self.obs: dict[str, ndarray] = {}
+        self.chunk: ndarray | None = None
+        self.observed = self.usable = 0
+        self._requests = requests
+
+    def ask(self, tick: int, execution: Execution, control_hz: float) -> None:
+        """Let the policy think about the newest observation, if a chunk is wanted and it is not thinking already."""
+        if self.request is None and self.executor.wants_chunk(tick):
+            self.obs = self.episode.observation()
+            self.request = self._requests.make(tick)
+            latency_s = execution.latency.seconds(self.episode.seed, self.request.chunk)
+            self.observed, self.usable = tick, tick + charged_ticks(latency_s, control_hz)
+
+    def deliver(self, tick: int) -> None:
+        """Hand the chunk over when its time has come."""
+        if self.chunk is not None and tick == self.usable:
+            self.executor.deliver(self.chunk, self.observed, tick)
+            self.request = self.chunk = None
+
+
+def _think(policy: Policy, running: Sequence[_Run], tick: int) -> None:
+    """Compute what is due now, in one batch with all else that was asked and not computed yet, and deliver it."""
+    asked = [(run, run.request) for run in running if run.request is not None and run.chunk is None]
+    if any(run.usable == tick for run, _ in asked):
+        obs = {name: np.stack([run.obs[name] for run, _ in asked]) for name in asked[0][0].obs}
+        noise = np.stack([request.noise for _, request in asked])
+        previous = stacked([request for _, request in asked])
+        for (run, _), chunk in zip(asked, infer_chunks(policy, obs, noise, previous), strict=True):
+            run.chunk = chunk  # (Tc, Da)
+    for run in running:
+        run.deliver(tick)
 
 
 def groups_of(first_seed: int, episodes: int) -> list[list[int]]:
@@ -121,11 +225,16 @@ class RolloutRecording:
 
 
 def record_episode(
-    policy: Policy, task: Task, seed: int, rows: Sequence[EpisodeResult], size: int = 256
+    policy: Policy,
+    task: Task,
+    seed: int,
+    rows: Sequence[EpisodeResult],
+    size: int = 256,
+    execution: Execution = FROZEN,
 ) -> RolloutRecording:
     """Run the episode ``seed`` of the evaluation that gave ``rows`` again, exactly, with pictures."""
     camera = _Camera(task.make_env(), size)
-    result = rerun_episode(policy, task, camera, seed, steps_of_group(rows, seed))
+    result = rerun_episode(policy, task, camera, seed, steps_of_group(rows, seed), execution)
     return RolloutRecording(camera.frames, camera.scores, result.success)
 
 

@@ -19,12 +19,17 @@ from tqdm import tqdm
 
 from onedp.artifact import resolve_artifact
 from onedp.errors import OneDPError
-from onedp.evaluate.results import EpisodeResult, EvaluationResult
-from onedp.evaluate.rollout import GROUP_SIZE, groups_of, run_group
+from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.rollout import FROZEN, GROUP_SIZE, Rollout, groups_of, run_group
+from onedp.evaluate.timing import Timing
 from onedp.machine import command_line, cpu_name, usable_cores
 from onedp.policy import TorchPolicy, load_policy
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import EXECUTORS
+from onedp.runtime.latency import parse_latency
+from onedp.runtime.requests import infer_chunks
 from onedp.tasks import Environment, Task, get_task
-from onedp.types import episode_noise
+from onedp.types import Continuation, episode_noise
 
 LATENCY_SECONDS = 4.0
 """Time budget of the latency measurement; between 20 and 300 calls are made."""
@@ -45,12 +50,21 @@ class EvaluationRequest:
     workers: int | None = None
     """Processes; None: one per core."""
     device: str = "cpu"
+    latency: str = "0"
+    """Charged for every chunk: seconds, ``measured``, ``paper`` or a file (``onedp.runtime.latency``)."""
+    executor: str = "sync"
+    """A name of ``onedp.runtime.executor.EXECUTORS``."""
+    replan_steps: int | None = None
+    """Policy steps from one observation that a chunk is made of to the next; None: the policy's Ta."""
+    noise: str = "fresh"
+    """A name of ``onedp.runtime.requests.NOISES``."""
 
     def __post_init__(self) -> None:
         if self.episodes < 2:
             raise OneDPError(f"episodes must be at least 2, or there is no interval; it is {self.episodes}.")
         if self.first_seed < 0:
             raise OneDPError(f"first-seed must not be negative, it is {self.first_seed}.")
+        Execution(executor=self.executor, replan_steps=self.replan_steps, noise=self.noise)  # refuses what it must
 
 
 def evaluate(request: EvaluationRequest) -> EvaluationResult:
@@ -71,11 +85,21 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     if passes != policy.nfe:
         raise OneDPError(f"{policy.sampler.label} declares {policy.nfe} network passes, a hook counted {passes}.")
     latencies_ms = latency_ms(policy)
+    execution = execution_of(request, policy)
     start = time.perf_counter()
-    rows = run_episodes(request, policy, task)
+    rollouts = run_episodes(request, policy, task, execution)
     seconds = time.perf_counter() - start
+    rows = [rollout.result for rollout in rollouts]
     return EvaluationResult.from_episodes(
         rows,
+        timing=Timing.of(
+            execution,
+            policy.spec,
+            task.control_hz,
+            [rollout.counters for rollout in rollouts],
+            [rollout.seams for rollout in rollouts],
+            [row.steps for row in rows if row.success],
+        ),
         policy=policy.name,
         task=request.task or policy.task,
         sampler=policy.sampler.label,
@@ -96,30 +120,53 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     )
 
 
-def run_episodes(request: EvaluationRequest, policy: TorchPolicy, task: Task) -> list[EpisodeResult]:
+def execution_of(request: EvaluationRequest, policy: TorchPolicy) -> Execution:
+    """The request's timing for this policy; ``measured`` measures what the executor will really ask for."""
+
+    def measure() -> list[float]:
+        return [each / 1000 for each in latency_ms(policy, continuing=EXECUTORS[request.executor].continues)]
+
+    latency = parse_latency(request.latency, policy.nfe, measure)
+    return Execution(latency, request.executor, request.replan_steps, request.noise)
+
+
+def run_episodes(
+    request: EvaluationRequest, policy: TorchPolicy, task: Task, execution: Execution = FROZEN
+) -> list[Rollout]:
     """All episodes, in worker processes with one thread each (in this process for a single group)."""
     groups = groups_of(request.first_seed, request.episodes)
     workers = min(request.workers or usable_cores(), len(groups))
     bar = tqdm(total=request.episodes, desc=f"{policy.name} {policy.sampler.label}", unit="episode", disable=None)
-    rows: list[EpisodeResult] = []
-    for done in _results(request, policy, task, groups, workers):
-        rows += done
+    rollouts: list[Rollout] = []
+    for done in _results(request, policy, task, execution, groups, workers):
+        rollouts += done
         bar.update(len(done))
-        bar.set_postfix_str(f"score {np.mean([row.score for row in rows]):.3f}")
+        bar.set_postfix_str(f"score {np.mean([rollout.result.score for rollout in rollouts]):.3f}")
     bar.close()
-    return sorted(rows, key=lambda row: row.seed)
+    return sorted(rollouts, key=lambda rollout: rollout.result.seed)
 
 
 def _results(
-    request: EvaluationRequest, policy: TorchPolicy, task: Task, groups: list[list[int]], workers: int
-) -> Iterator[list[EpisodeResult]]:
+    request: EvaluationRequest,
+    policy: TorchPolicy,
+    task: Task,
+    execution: Execution,
+    groups: list[list[int]],
+    workers: int,
+) -> Iterator[list[Rollout]]:
     if workers == 1:
         with one_thread():
             envs = [task.make_env() for _ in range(GROUP_SIZE)]
             for group in groups:
-                yield run_group(policy, task, envs, group)
+                yield run_group(policy, task, envs, group, execution=execution)
         return
-    arguments = (str(resolve_artifact(request.policy)), request.sampler, request.device, request.task or policy.task)
+    arguments = (
+        str(resolve_artifact(request.policy)),
+        request.sampler,
+        request.device,
+        request.task or policy.task,
+        execution,
+    )
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments) as pool:
         futures = [pool.submit(_work, group) for group in groups]
@@ -130,29 +177,36 @@ def _results(
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(policy: str, sampler: str | None, device: str, task: str) -> None:
+def _start_worker(policy: str, sampler: str | None, device: str, task: str, execution: Execution) -> None:
     torch.set_num_threads(1)
+    _worker["execution"] = execution
     _worker["policy"] = load_policy(policy, sampler, device)
     _worker["task"] = get_task(task)
     _worker["envs"] = [_worker["task"].make_env() for _ in range(GROUP_SIZE)]
 
 
-def _work(seeds: list[int]) -> list[EpisodeResult]:
+def _work(seeds: list[int]) -> list[Rollout]:
     envs: list[Environment] = _worker["envs"]
-    return run_group(_worker["policy"], _worker["task"], envs, seeds)
+    return run_group(_worker["policy"], _worker["task"], envs, seeds, execution=_worker["execution"])
 
 
-def latency_ms(policy: TorchPolicy, seconds: float = LATENCY_SECONDS) -> list[float]:
-    """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised."""
+def latency_ms(policy: TorchPolicy, seconds: float = LATENCY_SECONDS, continuing: bool = False) -> list[float]:
+    """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised.
+
+    ``continuing``: of chunks that go on from the one before, which cost more.
+    """
     obs = policy.spec.fake_observation(1, np.random.default_rng(0))
     noise = episode_noise(0, 0, policy.noise_shape)[None]
+    steps = policy.spec.chunk_length
+    actions = np.zeros((1, steps, policy.spec.action_dim), dtype=np.float32)
+    previous = Continuation(actions, np.ones((1, steps), dtype=np.float32)) if continuing else None
     with one_thread():
         started = time.perf_counter()
         for _ in range(3):
-            _timed(policy, lambda: policy.infer(obs, noise))
+            _timed(policy, lambda: infer_chunks(policy, obs, noise, previous))
         each = (time.perf_counter() - started) / 3
         calls = int(np.clip(seconds / each, 20, 300))
-        return [1000 * _timed(policy, lambda: policy.infer(obs, noise)) for _ in range(calls)]
+        return [1000 * _timed(policy, lambda: infer_chunks(policy, obs, noise, previous)) for _ in range(calls)]
 
 
 @contextmanager

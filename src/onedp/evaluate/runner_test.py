@@ -92,7 +92,7 @@ def test_the_batch_holds_the_running_episodes_and_each_ones_own_noise():
 
 def test_score_is_the_best_reward_and_episodes_end_by_goal_or_limit():
     policy = Scripted()
-    rows = run_group(policy, TASK, [Counter(), Counter()], [0, 6])
+    rows = [rollout.result for rollout in run_group(policy, TASK, [Counter(), Counter()], [0, 6])]
     assert [row.steps for row in rows] == [3, 8]  # goal after 3; 9 would be needed, the limit is 8
     assert [row.success for row in rows] == [True, False]
     actions = np.concatenate([noise[0, 0, :2, 0] for _, noise in policy.calls])[:3]
@@ -110,7 +110,7 @@ class DependsOnTheBatch(Scripted):
 @pytest.mark.parametrize("seed", [100, 107, 109])
 def test_an_episode_is_run_again_exactly_without_its_group(seed):
     seeds = list(range(100, 110))
-    together = run_group(DependsOnTheBatch(), TASK, [Counter() for _ in seeds], seeds)
+    together = [each.result for each in run_group(DependsOnTheBatch(), TASK, [Counter() for _ in seeds], seeds)]
     again = rerun_episode(DependsOnTheBatch(), TASK, Counter(), seed, steps_of_group(together, seed))
     assert again == together[seed - 100]
 
@@ -128,7 +128,7 @@ def test_groups_cover_every_seed_once():
 
 
 def test_recording_has_a_picture_a_step():
-    rows = run_group(Scripted(), TASK, [Counter() for _ in range(3)], [0, 1, 2])
+    rows = [rollout.result for rollout in run_group(Scripted(), TASK, [Counter() for _ in range(3)], [0, 1, 2])]
     recording = record_episode(Scripted(), TASK, 2, rows, size=8)
     assert len(recording.frames) == len(recording.scores) == 5
     assert [frame[0, 0, 0] for frame in recording.frames] == [1, 2, 3, 4, 5]

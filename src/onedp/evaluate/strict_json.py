@@ -20,6 +20,7 @@ _KINDS: dict[str, tuple[Any, ...]] = {
     "int | None": (int, type(None)),
     "float | None": (int, float, type(None)),
     "tuple[float, float]": (list,),
+    "Timing | None": (dict, type(None)),
 }
 
 

@@ -62,7 +62,7 @@ def comparison_rows(comparison: Comparison) -> list[Row]:
                 name=names[result.label],
                 is_reference=pair is None,
                 policy=short_policy(result),
-                sampler=result.sampler,
+                sampler=result.how,
                 passes=_passes(result),
                 episodes=result.episodes,
                 score=(f"{result.score_mean:.3f}", interval(result.score_ci95)),
@@ -141,7 +141,7 @@ def short_policy(result: EvaluationResult) -> str:
 
 def short_names(comparison: Comparison) -> dict[str, str]:
     """Label to a short name of policy and sampler; the whole label where two would be the same."""
-    short = {result.label: f"{short_policy(result)} {result.sampler}" for result in comparison.results}
+    short = {result.label: f"{short_policy(result)} {result.how}" for result in comparison.results}
     names = list(short.values())
     return {label: name if names.count(name) == 1 else label for label, name in short.items()}
 

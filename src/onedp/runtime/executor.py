@@ -7,14 +7,19 @@ no policy: the robot's loop and an evaluation with charged latency drive the sam
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from onedp.errors import SpecError
+from onedp.errors import OneDPError, SpecError, unknown_choice
 from onedp.types import PolicySpec
+
+ENSEMBLE_DECAY = 0.01
+"""m of ACT's weights exp(-m i), i = 0 for the oldest chunk (arXiv 2304.13705, sec. IV-B)."""
+REMEMBERED_DELAYS = 10
 
 
 @dataclass
@@ -33,38 +38,100 @@ class Counters:
     """Ticks skipped because the loop itself was busy until the next one began."""
 
 
-@runtime_checkable
-class ChunkExecutor(Protocol):
-    """Says when a new chunk is wanted, takes chunks, gives the action of each tick. For one episode."""
+@dataclass
+class Seams:
+    """How well chunks join: compared on the first tick for which a chunk and the one before both have an action."""
 
-    @property
-    def counters(self) -> Counters:
-        """What happened so far."""
-        ...
-
-    def wants_chunk(self, tick: int) -> bool:
-        """Whether the policy should be asked with the observation of ``tick``, if it is not thinking already."""
-        ...
-
-    def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
-        """Take the chunk computed from the observation of tick ``observed``, usable from tick ``usable`` on."""
-        ...
-
-    def action(self, tick: int) -> Float32[ndarray, " da"] | None:
-        """The action of ``tick``; None while there is none at all. Ask once a tick, in order."""
-        ...
+    chunks: int = 0
+    """Chunks delivered."""
+    delay_ticks: int = 0
+    """Ticks really consumed from their observations until they came, summed."""
+    joints: int = 0
+    """Pairs of chunks that could be compared."""
+    jump: float = 0.0
+    """Distance of the two actions, physical units of the action, summed over ``joints``."""
 
 
-class SynchronousExecutor:
-    """Executes Ta actions of a chunk, asks for the next, and holds the last action until it is usable."""
+class ChunkExecutor(ABC):
+    """Says when a new chunk is wanted, takes chunks, gives the action of each tick. For one episode.
 
-    def __init__(self, spec: PolicySpec):
+    Here is what all executors share: the newest chunk, when it was seen and came, and the counting.
+    """
+
+    continues = False
+    """Whether new chunks should be made to go on from the one before (``continuation``)."""
+
+    def __init__(self, spec: PolicySpec, replan_ticks: int | None = None):
+        """``replan_ticks``: ticks from one observation that a chunk is made of to the next; None: the spec's Ta.
+
+        Raises ``SpecError`` when a chunk has fewer actions than that.
+        """
         self.counters = Counters()
-        self._n_action_steps = spec.n_action_steps
+        self.seams = Seams()
+        self._replan = spec.n_action_steps if replan_ticks is None else replan_ticks
+        if not 1 <= self._replan <= spec.chunk_length:
+            raise SpecError(
+                f"A new chunk every {self._replan} ticks is not possible, expected 1 to {spec.chunk_length}: "
+                "a chunk has no more actions."
+            )
         self._chunk: ndarray | None = None
         self._observed = 0
-        self._end = 0  # first tick the chunk is not meant for
         self._last: ndarray | None = None
+        self._delays: list[int] = []
+
+    @abstractmethod
+    def wants_chunk(self, tick: int) -> bool:
+        """Whether the policy should be asked with the observation of ``tick``, if it is not thinking already."""
+
+    @abstractmethod
+    def action(self, tick: int) -> Float32[ndarray, " da"] | None:
+        """The action of ``tick``; None while there is none at all. Ask once a tick, in order."""
+
+    def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
+        """Take the chunk computed from the observation of tick ``observed``, usable from tick ``usable`` on.
+
+        Its actions before ``usable`` are late and dropped. Raises ``SpecError`` when ``usable`` is before ``observed``.
+        """
+        if usable < observed:
+            raise SpecError(f"A chunk observed at tick {observed} cannot be usable at tick {usable} before it.")
+        delay = usable - observed
+        self.counters.dropped += min(delay, len(chunk))
+        self.seams.chunks += 1
+        self.seams.delay_ticks += delay
+        self._delays = [*self._delays[1 - REMEMBERED_DELAYS :], delay]
+        old = self.tail(usable)
+        if old is not None and delay < len(chunk):
+            self.seams.joints += 1
+            self.seams.jump += float(np.linalg.norm(chunk[delay].astype(np.float64) - old[0]))
+        self._chunk, self._observed = chunk, observed
+
+    def tail(self, tick: int) -> Float32[ndarray, "n da"] | None:
+        """Actions of the newest chunk for ``tick`` and after; None when it has none."""
+        if self._chunk is None or not self._observed <= tick < self._observed + len(self._chunk):
+            return None
+        return self._chunk[tick - self._observed :]
+
+    @property
+    def expected_delay(self) -> int:
+        """The longest of the last delays [ticks], as RTC expects the next (arXiv 2506.07339, algorithm 1)."""
+        return max(self._delays, default=0)
+
+    def _count(self, action: ndarray | None) -> ndarray | None:
+        """``action``, or the last one again where there is none."""
+        if action is not None:
+            self._last = action
+            self.counters.executed += 1
+        elif self._last is None:
+            self.counters.starved += 1
+        else:
+            self.counters.repeated += 1
+        return self._last
+
+
+class SynchronousExecutor(ChunkExecutor):
+    """Executes Ta actions of a chunk, asks for the next, and holds the last action until it is usable."""
+
+    _end = 0  # first tick the chunk is not meant for
 
     def wants_chunk(self, tick: int) -> bool:
         """When the actions to execute are used up."""
@@ -72,19 +139,66 @@ class SynchronousExecutor:
 
     def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
         """Late actions are dropped; Ta of the others, or as many as are left, will be executed."""
-        if usable < observed:
-            raise SpecError(f"A chunk observed at tick {observed} cannot be usable at tick {usable} before it.")
-        self.counters.dropped += min(usable - observed, len(chunk))
-        self._chunk, self._observed = chunk, observed
-        self._end = min(usable + self._n_action_steps, observed + len(chunk))
+        super().deliver(chunk, observed, usable)
+        self._end = min(usable + self._replan, observed + len(chunk))
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
         """The chunk's action for ``tick``, else the last one again, else None."""
-        if self._chunk is not None and self._observed <= tick < self._end:
-            self._last = self._chunk[tick - self._observed]
-            self.counters.executed += 1
-        elif self._last is None:
-            self.counters.starved += 1
-        else:
-            self.counters.repeated += 1
-        return self._last
+        tail = self.tail(tick) if tick < self._end else None
+        return self._count(None if tail is None else tail[0])
+
+
+class DropLateExecutor(ChunkExecutor):
+    """Goes on with the old chunk while the policy thinks, and changes to the new one, less its late actions."""
+
+    def wants_chunk(self, tick: int) -> bool:
+        """Once the newest chunk's observation is so many ticks old."""
+        return self._chunk is None or tick >= self._observed + self._replan
+
+    def action(self, tick: int) -> Float32[ndarray, " da"] | None:
+        """The newest chunk's action for ``tick``, else the last one again, else None."""
+        tail = self.tail(tick)
+        return self._count(None if tail is None else tail[0])
+
+
+class EnsembleExecutor(DropLateExecutor):
+    """As drop-late, but executes the mean of all chunks that reach ``tick`` (ACT's temporal ensembling)."""
+
+    def __init__(self, spec: PolicySpec, replan_ticks: int | None = None):
+        super().__init__(spec, replan_ticks)
+        self._chunks: list[tuple[int, ndarray]] = []
+
+    def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
+        """Keep it until its last action is over."""
+        super().deliver(chunk, observed, usable)
+        self._chunks.append((observed, chunk))
+
+    def action(self, tick: int) -> Float32[ndarray, " da"] | None:
+        """Mean with the weights exp(-m i), i = 0 for the oldest chunk."""
+        self._chunks = [(observed, chunk) for observed, chunk in self._chunks if tick < observed + len(chunk)]
+        if not self._chunks:
+            return self._count(None)
+        weights = np.exp(-ENSEMBLE_DECAY * np.arange(len(self._chunks)))
+        actions = np.stack([chunk[tick - observed] for observed, chunk in self._chunks])
+        return self._count((weights @ actions / weights.sum()).astype(np.float32))
+
+
+class RealTimeChunkingExecutor(DropLateExecutor):
+    """As drop-late, but each chunk is made to go on from the one before (RTC, arXiv 2506.07339)."""
+
+    continues = True
+
+
+EXECUTORS: dict[str, type[ChunkExecutor]] = {
+    "sync": SynchronousExecutor,
+    "drop-late": DropLateExecutor,
+    "ensemble": EnsembleExecutor,
+    "rtc": RealTimeChunkingExecutor,
+}
+
+
+def make_executor(name: str, spec: PolicySpec, replan_ticks: int | None = None) -> ChunkExecutor:
+    """A fresh executor of the table for one episode; raises ``OneDPError`` on other names."""
+    if name not in EXECUTORS:
+        raise OneDPError(unknown_choice("executor", name, EXECUTORS))
+    return EXECUTORS[name](spec, replan_ticks)

@@ -14,8 +14,9 @@ from onedp.runtime.executor import ChunkExecutor
 from onedp.runtime.limits import ActionLimiter
 from onedp.runtime.observations import ObservationBuffer
 from onedp.runtime.planner import Planner
+from onedp.runtime.requests import ChunkRequests
 from onedp.runtime.watchdog import Watchdog
-from onedp.types import Policy, episode_noise
+from onedp.types import Policy
 
 ROUNDING_TICKS = 1e-6
 
@@ -60,6 +61,8 @@ class ControlLoop:
     watchdog: Watchdog
     """Its ``stop`` is the robot's."""
     clock: Clock
+    noise: str = "fresh"
+    """A name of ``onedp.runtime.requests.NOISES``: how the noises of chunks hang together."""
 
     def run(self, ticks: int, seed: int = 0) -> str:
         """Run for ``ticks`` control steps, or until the watchdog stops the robot; say why it ended.
@@ -101,19 +104,17 @@ class _Thinking:
 
     def __init__(self, loop: ControlLoop, seed: int):
         self._loop = loop
-        self._seed = seed
-        self._chunks = 0
+        self._requests = ChunkRequests(loop.policy, loop.executor, seed, loop.noise)
         self._observed: int | None = None
 
     def go_on(self, tick: int, buffer: ObservationBuffer) -> None:
         """Take what is done, and ask for the next chunk if the executor wants one."""
         self._deliver(tick)
         if self._observed is None and self._loop.executor.wants_chunk(tick):
-            noise = episode_noise(self._seed, self._chunks, self._loop.policy.noise_shape)[None]
+            request = self._requests.make(tick)
             self._loop.watchdog.asked()
-            self._loop.planner.start(buffer.window(), noise)
+            self._loop.planner.start(buffer.window(), request.noise[None], request.previous)
             self._observed = tick
-            self._chunks += 1
             self._deliver(tick)  # a simulation may charge nothing
 
     def _deliver(self, tick: int) -> None:

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 from numpy import ndarray
 
 from onedp.runtime.clock import Clock
-from onedp.types import Policy
+from onedp.runtime.requests import infer_chunks
+from onedp.types import Continuation, Policy
 
 ROUNDING_S = 1e-9
 """Tick times are sums of floats: a latency of exactly one period must not cost two."""
@@ -20,8 +21,11 @@ ROUNDING_S = 1e-9
 class Planner(Protocol):
     """Asks a policy, one chunk at a time, and never blocks."""
 
-    def start(self, obs: Mapping[str, ndarray], noise: ndarray) -> None:
-        """Begin to think about ``obs`` ``(1, To, *shape)``; call ``poll`` until it answers before the next."""
+    def start(self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None = None) -> None:
+        """Begin to think about ``obs`` ``(1, To, *shape)``; call ``poll`` until it answers before the next.
+
+        ``previous``: what the chunk should go on from; needs a ``ContinuingPolicy``.
+        """
         ...
 
     def poll(self) -> ndarray | None:
@@ -37,9 +41,9 @@ class ThreadPlanner:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="policy")
         self._answer: Future[ndarray] | None = None
 
-    def start(self, obs: Mapping[str, ndarray], noise: ndarray) -> None:
+    def start(self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None = None) -> None:
         """See ``Planner``."""
-        self._answer = self._pool.submit(self._policy.infer, obs, noise)
+        self._answer = self._pool.submit(infer_chunks, self._policy, obs, noise, previous)
 
     def poll(self) -> ndarray | None:
         """See ``Planner``."""
@@ -64,9 +68,9 @@ class ChargedPlanner:
     _chunk: ndarray | None = None
     _ready_at: float = 0.0
 
-    def start(self, obs: Mapping[str, ndarray], noise: ndarray) -> None:
+    def start(self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None = None) -> None:
         """See ``Planner``."""
-        self._chunk = self.policy.infer(obs, noise)[0]
+        self._chunk = infer_chunks(self.policy, obs, noise, previous)[0]
         self._ready_at = self.clock.now() + self.latency()
 
     def poll(self) -> ndarray | None:

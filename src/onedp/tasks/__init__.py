@@ -8,17 +8,25 @@ import sys
 
 from onedp.errors import OneDPError, unknown_choice
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
+from onedp.tasks.pusht_moving import FAMILIES, moving_task
 from onedp.tasks.task import Environment, StepResult, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE, *map(moving_task, FAMILIES))
+}
 
 __all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
 
 
 def get_task(name: str) -> Task:
-    """A task of the table, or ``my_module:my_task`` from outside the package; raises ``OneDPError`` on other names."""
+    """A task of the table, one with options (``pusht-drift@speed=20``), or ``my_module:my_task`` of your own.
+
+    Raises ``OneDPError`` on other names.
+    """
     if name in TASKS:
         return TASKS[name]
+    if name.partition("@")[0] in FAMILIES:
+        return moving_task(name)
     if ":" not in name:
         raise OneDPError(unknown_choice("task", name, TASKS) + " A task of your own is given as my_module:my_task.")
     module_name, attribute = name.split(":", 1)

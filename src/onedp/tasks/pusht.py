@@ -18,6 +18,8 @@ from onedp.tasks.task import Features, StepResult, Task
 from onedp.types import FieldSpec, PolicySpec
 
 WORKSPACE_PX = 512.0
+RATE_HZ = 10.0
+"""Of the human demonstrations."""
 PICTURE_PX = 96  # of the human data
 SMALLEST_PICTURE_PX = 96  # the simulator's marker of the target would have no thickness below
 
@@ -82,13 +84,19 @@ def _with_action(arrays: Mapping[str, ndarray], fields: dict[str, ndarray]) -> d
     return {name: values.astype(np.float32) for name, values in fields.items()}
 
 
+def stay(obs: Mapping[str, ndarray]) -> ndarray:
+    """The action that leaves the disc where it is."""
+    return obs["agent_pos"]
+
+
 class PushTEnvironment:
     """gym-pusht behind our environment protocol; ``features`` turns its five-number state into observation fields.
 
-    With ``pictures`` they also get ``img``, the scene as the human data shows it: 96 x 96 pixels, without the target.
+    ``control_hz`` is 100 over a whole number, since the physics runs at 100 Hz. With ``pictures`` the features also get
+    ``img``, the scene as the human data shows it: 96 x 96 pixels, without the target.
     """
 
-    def __init__(self, features: Features, pictures: bool = False):
+    def __init__(self, features: Features, control_hz: float = RATE_HZ, pictures: bool = False):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
@@ -99,6 +107,7 @@ class PushTEnvironment:
                 "on a bare Debian or Ubuntu also: apt-get install libgl1 libglib2.0-0"
             ) from error
         self._env = PushTEnv(obs_type="state", render_mode="rgb_array")
+        self._env.control_hz = control_hz
         self._env._get_coverage = self._coverage
         self._to_polygons = pymunk_to_shapely
         self._goal: Any = None
@@ -112,7 +121,7 @@ class PushTEnvironment:
         return self._observe(state)
 
     def step(self, action: ndarray) -> StepResult:
-        """Move the agent towards the target position ``action`` (x, y) [px] for 0.1 s."""
+        """Move the agent towards the target position ``action`` (x, y) [px] for one control tick."""
         state, reward, success, _, _ = self._env.step(np.asarray(action, dtype=np.float64))
         return StepResult(self._observe(state), float(reward), bool(success), bool(success))
 
@@ -122,6 +131,29 @@ class PushTEnvironment:
         self._env.visualization_width = self._env.visualization_height = drawn
         nearest = np.arange(size) * drawn // size
         return np.asarray(self._env.render(), dtype=np.uint8)[np.ix_(nearest, nearest)]
+
+    @property
+    def agent_position(self) -> Float[ndarray, " 2"]:
+        """Of the disc [px]."""
+        return np.array(self._env.agent.position)
+
+    @property
+    def block_position(self) -> Float[ndarray, " 2"]:
+        """Of the T's origin [px]."""
+        return np.array(self._env.block.position)
+
+    def shift_block(self, shift: Float[ndarray, " 2"]) -> None:
+        """Move the T by ``shift`` [px] from outside; its speed stays."""
+        self._env.block.position = tuple(self.block_position + shift)
+        self._env.space.reindex_shapes_for_body(self._env.block)
+
+    def put_block(self, position: Float[ndarray, " 2"], angle: float) -> None:
+        """Put the T at exactly this pose [px, rad], at rest."""
+        block = self._env.block
+        block.angle = angle  # before the position, which it would shift
+        block.position = tuple(position)
+        block.velocity, block.angular_velocity = (0.0, 0.0), 0.0
+        self._env.space.reindex_shapes_for_body(block)
 
     def _coverage(self) -> float:
         """Share of the goal that the block covers, as the simulator's own but bit for bit the same in every process.
@@ -159,7 +191,7 @@ def _spec(*observations: FieldSpec) -> PolicySpec:
         action=FieldSpec("action", (2,), "px"),
         action_low=(0.0, 0.0),
         action_high=(WORKSPACE_PX, WORKSPACE_PX),
-        rate_hz=10.0,
+        rate_hz=RATE_HZ,
     )
 
 
@@ -176,6 +208,7 @@ PUSHT_KEYPOINTS = Task(
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
     mirror=mirrored,
+    rest_action=stay,
 )
 
 PUSHT_IMAGE = Task(
@@ -187,6 +220,7 @@ PUSHT_IMAGE = Task(
     max_steps=300,
     demonstrations=HUMAN_DATA + ", or lerobot/pusht",
     raw_fields=(FieldSpec("img", (PICTURE_PX, PICTURE_PX, 3), "1", "uint8"), STATE),
+    rest_action=stay,
 )
 
 PUSHT_STATE = Task(
@@ -201,4 +235,5 @@ PUSHT_STATE = Task(
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
     mirror=mirrored,
+    rest_action=stay,
 )

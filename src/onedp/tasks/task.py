@@ -36,6 +36,10 @@ Mirror = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From raw arrays (and the action) to the same recording in a mirror, for tasks that look the same there."""
 
 
+RestAction = Callable[[Mapping[str, ndarray]], ndarray]
+"""From one observation ``{name: (*shape)}`` to the action ``(Da,)`` that keeps the robot where it is."""
+
+
 @runtime_checkable
 class Environment(Protocol):
     """One simulated robot. The same seed and actions give the same episode, bit for bit."""
@@ -65,7 +69,7 @@ class Task:
     raw_arrays: tuple[str, ...]
     """Arrays that ``features`` reads; the action's name is always the spec's."""
     max_steps: int
-    """Time limit [control steps]."""
+    """Time limit [control ticks]."""
     demonstrations: str
     """Where the human data for it comes from."""
     raw_fields: tuple[FieldSpec, ...] = ()
@@ -74,8 +78,20 @@ class Task:
     """Recorded array of a raw array or field where the usual names (``tasks.fields``) do not find it."""
     mirror: Mirror | None = None
     """Exact reflection of the task onto itself, where there is one: it doubles the demonstrations."""
+    ticks_per_step: int = 1
+    """Control ticks of the environment in one step of ``spec``: above 1 the robot reacts, and latency counts, between
+    the steps of its policy."""
+    rest_action: RestAction | None = None
+    """What a robot does that has no action yet; needed where latency is charged."""
+
+    @property
+    def control_hz(self) -> float:
+        """Rate of the environment's control ticks [Hz]."""
+        return self.spec.rate_hz * self.ticks_per_step
 
     def __post_init__(self) -> None:
+        if self.ticks_per_step < 1:
+            raise OneDPError(f"Task '{self.name}': ticks_per_step is {self.ticks_per_step}, expected 1 or more.")
         unknown = sorted({each.name for each in self.raw_fields} - set(self.raw_arrays))
         if unknown:
             raise OneDPError(f"Task '{self.name}': raw_fields {unknown} are not in raw_arrays {self.raw_arrays}.")

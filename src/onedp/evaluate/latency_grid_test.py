@@ -1,0 +1,113 @@
+"""The grid of charged latencies in benchmarks/: what its cells are, that it goes on where it was, table and budget."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from onedp.errors import OneDPError
+from onedp.evaluate.fake_results_test import fake_evaluation
+from onedp.evaluate.timing import Timing
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import Counters, Seams
+from onedp.runtime.latency import FixedLatency
+from onedp.tasks import PUSHT_KEYPOINTS
+
+SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "latency_grid.py"
+
+if not SCRIPT.is_file():
+    pytest.skip("not run from the source tree", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    pytest.importorskip("gym_pusht")
+    spec = importlib.util.spec_from_file_location("latency_grid", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["latency_grid"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def cell(request):
+    """What evaluating a request might give: a third less success for every 0.1 s."""
+    latency = float(request.latency)
+    execution = Execution(FixedLatency(latency), request.executor, noise=request.noise)
+    seams = Seams(chunks=2, delay_ticks=round(2 * latency * 50), joints=1, jump=3.0)
+    counters = Counters(executed=10, dropped=5, repeated=4, starved=1)
+    timing = Timing.of(execution, PUSHT_KEYPOINTS.spec, 50.0, [counters], [seams], [100])
+    skill = 0.9 - 3 * latency
+    return fake_evaluation(request.policy, request.sampler or "one-step", skill=skill, task=request.task, timing=timing)
+
+
+def test_a_grid_that_was_stopped_goes_on_where_it_was(grid, tmp_path, monkeypatch):
+    made = []
+
+    def evaluate(request):
+        made.append(request)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return cell(request)
+
+    monkeypatch.setattr(grid, "evaluate", evaluate)
+    options = grid.Options(
+        policies=("student", "teacher@ddim:10:starts=10"),
+        tasks=("pusht-drift@speed=10",),
+        latencies=("0", "0.1", "0.2"),
+        executors=("sync",),
+        folder=tmp_path,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        grid.main(options)
+    assert [(each.latency, each.policy, each.episodes) for each in made[:2]] == [
+        ("0", "student", 25),
+        ("0", "teacher", 10),
+    ]
+    grid.main(options)
+    assert len(made) == 7  # six cells, one of them tried twice
+    assert len(list(tmp_path.glob("*.json"))) == 6
+    assert (tmp_path / "pusht-drift_speed=10--teacher--ddim_10--0.1--sync.json").is_file()
+    text = (tmp_path / "README.md").read_text()
+    assert "| pusht-drift@speed=10 | student | one-step | 100 ms | sync | 8 | 50 |" in text
+    assert "| 33% | 27% | 7% | 3.0 |" in text
+    assert "- pusht-drift@speed=10, student one-step, sync: 0 ms" in text
+    assert (tmp_path / "latency.png").stat().st_size > 5000
+    grid.main(grid.Options(folder=tmp_path, plot=tmp_path / "again.svg", plot_only=True))
+    assert "charged latency" in (tmp_path / "again.svg").read_text()
+
+
+def test_the_budget_ends_before_the_first_latency_that_costs_too_much(grid):
+    def row(latency, success_rate):
+        rows = fake_evaluation(skill=0.7, timing=None)
+        timing = Timing.of(
+            Execution(FixedLatency(latency)),
+            PUSHT_KEYPOINTS.spec,
+            50.0,
+            [Counters()],
+            [Seams(1, round(latency * 50))],
+            [],
+        )
+        result = object.__new__(type(rows))
+        result.__dict__.update(rows.__dict__, success_rate=success_rate, timing=timing)
+        return result
+
+    rows = [row(0.6, 0.8), row(0.0, 0.8), row(0.1, 0.77), row(0.3, 0.5)]
+    assert grid.latency_budget(rows) == 0.1  # 0.6 s does not count: 0.3 s had failed
+    assert grid.latency_budget(rows, share=0.5) == 0.6
+    assert grid.latency_budget([row(0.1, 0.8)]) is None
+    assert grid.latency_budget([]) is None
+
+
+def test_wrong_grids_are_refused_before_anything_is_evaluated(grid, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "evaluate", lambda request: pytest.fail("evaluated"))
+    with pytest.raises(OneDPError, match="Unknown option of pusht-drift 'sped'"):
+        grid.main(grid.Options(tasks=("pusht-drift@sped=1",), folder=tmp_path))
+    with pytest.raises(OneDPError, match="Unknown executor 'async'"):
+        grid.main(grid.Options(executors=("async",), folder=tmp_path))
+    with pytest.raises(OneDPError, match="There is no finished cell"):
+        grid.main(grid.Options(plot_only=True, folder=tmp_path))

@@ -1,0 +1,160 @@
+"""Asynchronous executors on a virtual clock of ticks: which action each tick executes is exact.
+
+Chunks have 5 actions; action k of a chunk is its first value + k. A chunk whose first value is the tick of its
+observation gives the tick itself when it is on time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onedp.errors import OneDPError, SpecError
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import (
+    ENSEMBLE_DECAY,
+    EXECUTORS,
+    ChunkExecutor,
+    Counters,
+    DropLateExecutor,
+    EnsembleExecutor,
+    RealTimeChunkingExecutor,
+    Seams,
+    SynchronousExecutor,
+    make_executor,
+)
+from onedp.runtime.latency import FixedLatency
+from onedp.serve.fake_policy_test import SPEC
+
+
+def chunk(first: float, step: float = 1.0) -> np.ndarray:
+    return np.repeat(np.arange(5, dtype=np.float32)[:, None] * step + first, 2, axis=1).astype(np.float32)
+
+
+def run(executor: ChunkExecutor, delay: int, ticks: int, first=float) -> tuple[list[float | None], list[int]]:
+    """The action of each tick, and the ticks of the observations; every chunk comes ``delay`` ticks late."""
+    actions: list[float | None] = []
+    asked: list[int] = []
+    thinking: int | None = None
+    for tick in range(ticks):
+        for _ in range(2):  # a delay of 0 is delivered at once
+            if thinking is not None and tick == thinking + delay:
+                executor.deliver(chunk(first(thinking)), observed=thinking, usable=tick)
+                thinking = None
+            elif thinking is None and executor.wants_chunk(tick):
+                thinking = tick
+                asked.append(tick)
+        action = executor.action(tick)
+        actions.append(None if action is None else float(action[0]))
+    return actions, asked
+
+
+def test_drop_late_never_holds_still_while_a_chunk_lasts():
+    executor = DropLateExecutor(SPEC)  # a new chunk every 3 ticks
+    actions, asked = run(executor, delay=2, ticks=9)
+    assert actions == [None, None, 2, 3, 4, 5, 6, 7, 8]
+    assert asked == [0, 3, 6]
+    assert executor.counters == Counters(executed=7, dropped=6, starved=2)
+    assert executor.seams == Seams(chunks=3, delay_ticks=6, joints=0, jump=0.0)  # the old chunk has no action at 5, 8
+
+
+def test_drop_late_changes_to_the_new_chunk_at_once_and_measures_the_seam():
+    executor = DropLateExecutor(SPEC, replan_ticks=2)
+    actions, asked = run(executor, delay=1, ticks=6, first=lambda tick: tick + 100.0 * (tick // 2))
+    assert actions == [None, 1, 2, 103, 104, 205]
+    assert asked == [0, 2, 4]
+    assert executor.seams.joints == 2
+    assert executor.seams.jump == pytest.approx(2 * 100 * np.sqrt(2))
+    assert executor.counters == Counters(executed=5, dropped=3, starved=1)
+
+
+def test_a_delay_longer_than_a_chunk_starves():
+    executor = DropLateExecutor(SPEC)
+    actions, _ = run(executor, delay=5, ticks=12)
+    assert actions == [None] * 12
+    assert executor.counters == Counters(dropped=10, starved=12)
+
+
+def test_a_chunk_that_runs_out_is_held():
+    executor = DropLateExecutor(SPEC)
+    actions, asked = run(executor, delay=4, ticks=10)
+    assert actions == [None] * 4 + [4, 4, 4, 4, 8, 8]
+    assert asked == [0, 4, 8]
+    assert executor.counters == Counters(executed=2, dropped=8, repeated=4, starved=4)
+
+
+def test_replanning_more_often_than_the_policy_can_think_asks_as_soon_as_it_answered():
+    _, asked = run(DropLateExecutor(SPEC, replan_ticks=1), delay=2, ticks=7)
+    assert asked == [0, 2, 4, 6]
+
+
+def test_without_delay_drop_late_is_synchronous():
+    late, sync = DropLateExecutor(SPEC), SynchronousExecutor(SPEC)
+    assert run(late, delay=0, ticks=12) == run(sync, delay=0, ticks=12)
+    assert late.counters == sync.counters == Counters(executed=12)
+
+
+def test_synchronous_holds_while_it_thinks():
+    executor = SynchronousExecutor(SPEC, replan_ticks=2)
+    actions, asked = run(executor, delay=2, ticks=9)
+    assert actions == [None, None, 2, 3, 3, 3, 6, 7, 7]
+    assert asked == [0, 4, 8]
+    assert executor.counters == Counters(executed=4, dropped=4, repeated=3, starved=2)
+
+
+def test_the_ensemble_averages_what_reaches_the_tick():
+    executor = EnsembleExecutor(SPEC, replan_ticks=2)
+    actions, asked = run(executor, delay=0, ticks=7, first=lambda tick: 10.0 * tick)
+    assert asked == [0, 2, 4, 6]
+    old, middle, new = np.exp(-ENSEMBLE_DECAY * np.arange(3))
+    assert actions[0:2] == [0, 1]
+    assert actions[2] == pytest.approx((old * 2 + middle * 20) / (old + middle))
+    assert actions[4] == pytest.approx((old * 4 + middle * 22 + new * 40) / (old + middle + new))
+    assert actions[5] == pytest.approx((old * 23 + middle * 41) / (old + middle))  # the first one is over
+    assert executor.counters == Counters(executed=7)
+
+
+def test_the_ensemble_holds_when_all_chunks_are_over():
+    executor = EnsembleExecutor(SPEC)
+    executor.deliver(chunk(0), observed=0, usable=3)
+    assert [executor.action(tick)[0] for tick in (3, 4, 5)] == [3, 4, 4]  # type: ignore[index]
+    assert executor.counters == Counters(executed=2, dropped=3, repeated=1)
+
+
+def test_the_tail_is_what_is_left_of_the_newest_chunk():
+    executor = RealTimeChunkingExecutor(SPEC)
+    assert executor.tail(0) is None
+    executor.deliver(chunk(10), observed=4, usable=6)
+    assert executor.tail(7)[:, 0].tolist() == [13, 14]  # type: ignore[index]
+    assert executor.tail(9) is None
+    assert executor.tail(3) is None
+
+
+def test_the_expected_delay_is_the_longest_of_the_last_ten():
+    executor = DropLateExecutor(SPEC)
+    assert executor.expected_delay == 0
+    for delay, expected in [(3, 3), *[(1, 3)] * 9, (2, 2)]:
+        executor.deliver(chunk(0), observed=0, usable=delay)
+        assert executor.expected_delay == expected
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_every_executor_refuses_what_is_impossible(name):
+    with pytest.raises(SpecError, match="every 6 ticks is not possible, expected 1 to 5"):
+        make_executor(name, SPEC, 6)
+    with pytest.raises(SpecError, match="observed at tick 3 cannot be usable at tick 2"):
+        make_executor(name, SPEC).deliver(chunk(0), observed=3, usable=2)
+
+
+def test_executions_say_what_they_are_and_refuse_unknown_names():
+    assert Execution().label == ""
+    assert Execution(executor="rtc").label == "rtc"
+    assert Execution(FixedLatency(0.1), "sync", 4, "held").label == "0.1 s, sync, replan 4, held noise"
+    with pytest.raises(OneDPError, match="Unknown executor 'rct'"):
+        Execution(executor="rct")
+    with pytest.raises(OneDPError, match="Unknown noise 'cold'"):
+        Execution(noise="cold")
+    with pytest.raises(OneDPError, match="every 0 steps is not possible"):
+        Execution(replan_steps=0)
+    with pytest.raises(OneDPError, match="Unknown executor 'x'"):
+        make_executor("x", SPEC)

@@ -1,0 +1,101 @@
+"""What a policy is asked for each chunk: its noise, and what to go on from. Shared by robot and evaluation.
+
+Fresh noise lets a stochastic policy change its mind at every re-plan. Three ways keep it on its course: the same noise
+again (``held``), a warm start from the unexecuted tail of the chunk before (``warm``), and real-time chunking, whose
+executor asks for chunks drawn towards that tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from onedp.errors import OneDPError, unknown_choice
+from onedp.runtime.executor import ChunkExecutor
+from onedp.types import Continuation, ContinuingPolicy, Policy, episode_noise
+
+NOISES = ("fresh", "held", "warm")
+
+
+@dataclass(frozen=True)
+class ChunkRequest:
+    """Inputs of one chunk of one episode besides its observation."""
+
+    chunk: int
+    """Number of the chunk in its episode, from 0."""
+    noise: Float32[ndarray, "draws tp da"]
+    previous: Continuation | None
+    """A batch of one; None where chunks stand alone."""
+
+
+def prefix_weights(length: int, overlap: int, delay: int) -> Float32[ndarray, " length"]:
+    """RTC's soft mask (arXiv 2506.07339, eq. 5) over a chunk of ``length`` actions.
+
+    1 for the ``delay`` actions that will be executed before the chunk comes, then falling to 0 at the end of the
+    ``overlap`` with the chunk before.
+    """
+    i = np.arange(length)
+    overlap, delay = min(overlap, length), min(delay, overlap)
+    left = np.clip((overlap - i) / (overlap - delay + 1), 0.0, 1.0)
+    return np.where(i < delay, 1.0, left * np.expm1(left) / np.expm1(1.0)).astype(np.float32)
+
+
+class ChunkRequests:
+    """Makes the requests of one episode, in order."""
+
+    def __init__(self, policy: Policy, executor: ChunkExecutor, seed: int, noise: str = "fresh"):
+        """Raises ``OneDPError`` for an unknown ``noise``, or a policy that cannot go on from a chunk but should."""
+        if noise not in NOISES:
+            raise OneDPError(unknown_choice("noise", noise, NOISES))
+        self._policy = policy
+        self._continuing: ContinuingPolicy | None = None
+        if executor.continues or noise == "warm":
+            if not isinstance(policy, ContinuingPolicy):
+                raise OneDPError(
+                    f"A {type(policy).__name__} cannot go on from the chunk before, which the executor rtc and warm "
+                    "noise need: only PyTorch policies can. Use another executor, and fresh or held noise."
+                )
+            self._continuing = policy
+        self._executor = executor
+        self._seed = seed
+        self._noise = noise
+        self._chunk = 0
+
+    def make(self, tick: int) -> ChunkRequest:
+        """The request for the observation of ``tick``."""
+        chunk, self._chunk = self._chunk, self._chunk + 1
+        noise = episode_noise(self._seed, 0 if self._noise == "held" else chunk, self._policy.noise_shape)
+        if self._continuing is not None and self._noise == "warm":
+            noise = self._continuing.warm_noise(noise[None], self._from(tick, soft=False))[0]
+        return ChunkRequest(chunk, noise, self._from(tick, soft=True) if self._executor.continues else None)
+
+    def _from(self, tick: int, soft: bool) -> Continuation:
+        spec, tail = self._policy.spec, self._executor.tail(tick)
+        overlap = 0 if tail is None else len(tail)
+        actions = np.zeros((1, spec.chunk_length, spec.action_dim), dtype=np.float32)
+        if tail is not None:
+            actions[0, :overlap] = tail
+        delay = self._executor.expected_delay if soft else overlap
+        return Continuation(actions, prefix_weights(spec.chunk_length, overlap, delay)[None])
+
+
+def stacked(requests: Sequence[ChunkRequest]) -> Continuation | None:
+    """The ``previous`` of several requests as one batch; None when chunks stand alone."""
+    previous = [request.previous for request in requests if request.previous is not None]
+    if not previous:
+        return None
+    return Continuation(
+        np.concatenate([each.actions for each in previous]), np.concatenate([each.weights for each in previous])
+    )
+
+
+def infer_chunks(policy: Policy, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None) -> ndarray:
+    """The chunks ``(B, Tc, Da)`` of a batch."""
+    if previous is None:
+        return policy.infer(obs, noise)
+    assert isinstance(policy, ContinuingPolicy)  # ChunkRequests
+    return policy.infer_continuing(obs, noise, previous)

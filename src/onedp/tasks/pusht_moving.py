@@ -1,0 +1,176 @@
+"""Push-T with a T that does not wait: it slides, is nudged, or is put somewhere else once.
+
+A policy of ``pusht-keypoints`` acts in these as it is. They run at a control rate above its own (50 Hz and 10 Hz), so
+that latencies below 0.1 s differ: it keeps its steps of 0.1 s, and an action is held for five ticks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.errors import OneDPError, unknown_choice
+from onedp.tasks.pusht import PUSHT_KEYPOINTS, WORKSPACE_PX, PushTEnvironment, keypoint_features
+from onedp.tasks.task import StepResult, Task
+
+TICKS_PER_STEP = 5
+CONTROL_HZ = PUSHT_KEYPOINTS.spec.rate_hz * TICKS_PER_STEP
+DRIFT_MARGIN_PX = 130.0
+"""The T turns back where its origin comes so near to a wall."""
+CLEARANCE_PX = 150.0
+"""A T that is put somewhere else keeps its origin so far from the disc: no part of it lands on it."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """``pusht-drift``: the T slides all the time, or is nudged at random times, until it is on its goal."""
+
+    speed: float = 10.0
+    """Speed of the slide [px/s], in a direction of the episode's own; the T turns back near the walls."""
+    nudge: float = 0.0
+    """Length of a nudge [px], in a random direction."""
+    every: float = 4.0
+    """Mean time between nudges [s]; their times are random."""
+    limit: float = 30.0
+    """Time limit [s]."""
+
+    name = "pusht-drift"
+
+    def __post_init__(self) -> None:
+        if self.speed < 0 or self.nudge < 0 or self.every <= 0 or self.limit <= 0:
+            raise OneDPError(f"Speed and nudge of {self.name} must be 0 or more, every and limit above 0, not {self}.")
+
+    def make_env(self) -> DriftEnvironment:
+        """A fresh simulator."""
+        return DriftEnvironment(self)
+
+
+@dataclass(frozen=True)
+class Reset:
+    """``pusht-reset``: once, in the middle of the episode, the T is put somewhere else. Only what follows counts."""
+
+    earliest: float = 3.0
+    """First moment at which it may happen [s]; the moment is random."""
+    latest: float = 8.0
+    """Last moment [s]."""
+    after: float = 15.0
+    """Time left from then on [s]."""
+
+    name = "pusht-reset"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.earliest <= self.latest or self.after <= 0:
+            raise OneDPError(f"{self.name} needs 0 < earliest <= latest and after above 0, not {self}.")
+
+    @property
+    def limit(self) -> float:
+        """Time limit [s], if it happens as late as it may."""
+        return self.latest + self.after
+
+    def make_env(self) -> ResetEnvironment:
+        """A fresh simulator."""
+        return ResetEnvironment(self)
+
+
+FAMILIES: dict[str, type[Drift] | type[Reset]] = {"pusht-drift": Drift, "pusht-reset": Reset}
+
+
+def moving_task(name: str) -> Task:
+    """``pusht-drift``, or with options: ``pusht-drift@speed=20,nudge=30``. Raises ``OneDPError``."""
+    family, _, text = name.partition("@")
+    if family not in FAMILIES:
+        raise OneDPError(unknown_choice("task with options", family, FAMILIES))
+    valid = [field.name for field in dataclasses.fields(FAMILIES[family])]
+    values: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        if key not in valid:
+            raise OneDPError(unknown_choice(f"option of {family}", key, valid))
+        try:
+            values[key] = float(value)
+        except ValueError as error:
+            raise OneDPError(f"The option '{part}' of {family} is no number: expected {key}=NUMBER.") from error
+    options = FAMILIES[family](**values)
+    return replace(
+        PUSHT_KEYPOINTS,
+        name=name,
+        make_env=options.make_env,
+        max_steps=round(options.limit * CONTROL_HZ),
+        ticks_per_step=TICKS_PER_STEP,
+    )
+
+
+def _own_random(seed: int, stream: int) -> np.random.Generator:
+    """Randomness of what happens to the T, apart from the simulator's and the policy's."""
+    return np.random.default_rng([stream, seed])
+
+
+class DriftEnvironment(PushTEnvironment):
+    """Moves the T by hand before every control tick; the physics resolves contacts."""
+
+    def __init__(self, options: Drift):
+        super().__init__(keypoint_features, CONTROL_HZ)
+        self._options = options
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """The start of ``pusht-keypoints`` with this seed; direction and nudges are drawn from the seed too."""
+        self._random = _own_random(seed, stream=1)
+        angle = self._random.uniform(0, 2 * np.pi)
+        self._velocity = self._options.speed * np.array([np.cos(angle), np.sin(angle)])
+        return super().reset(seed)
+
+    def step(self, action: ndarray) -> StepResult:
+        """Slide and nudge the T, then act for one tick."""
+        position = self.block_position
+        self._velocity = np.where(_leaving(position, self._velocity), -self._velocity, self._velocity)
+        shift = self._velocity / CONTROL_HZ
+        nudged, angle = self._random.random(), self._random.uniform(0, 2 * np.pi)
+        if nudged < 1 / (self._options.every * CONTROL_HZ):
+            nudge = self._options.nudge * np.array([np.cos(angle), np.sin(angle)])
+            shift = shift + np.where(_leaving(position + nudge, nudge), -nudge, nudge)
+        if shift.any():
+            self.shift_block(shift)
+        return super().step(action)
+
+
+def _leaving(position: ndarray, motion: ndarray) -> ndarray:
+    """For x and y, whether the T is near a wall and moves towards it."""
+    low, high = DRIFT_MARGIN_PX, WORKSPACE_PX - DRIFT_MARGIN_PX
+    return ((position < low) & (motion < 0)) | ((position > high) & (motion > 0))
+
+
+class ResetEnvironment(PushTEnvironment):
+    """Puts the T somewhere else at a moment drawn from the seed."""
+
+    def __init__(self, options: Reset):
+        super().__init__(keypoint_features, CONTROL_HZ)
+        self._options = options
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """The start of ``pusht-keypoints`` with this seed."""
+        self._random = _own_random(seed, stream=2)
+        moment = self._random.uniform(self._options.earliest, self._options.latest)
+        self._reset_tick = round(moment * CONTROL_HZ)
+        self._end_tick = self._reset_tick + round(self._options.after * CONTROL_HZ)
+        self._tick = 0
+        return super().reset(seed)
+
+    def step(self, action: ndarray) -> StepResult:
+        """Act for one tick; rewards count from the change on, and the episode ends so long after it."""
+        if self._tick == self._reset_tick:
+            self._put_elsewhere()
+        self._tick += 1
+        result = super().step(action)
+        if self._tick <= self._reset_tick:
+            return replace(result, reward=0.0, success=False, done=False)
+        return replace(result, done=result.done or self._tick >= self._end_tick)
+
+    def _put_elsewhere(self) -> None:
+        while True:
+            position = self._random.uniform(100, 400, size=2)
+            if np.linalg.norm(position - self.agent_position) > CLEARANCE_PX:
+                break
+        self.put_block(position, self._random.uniform(-np.pi, np.pi))
