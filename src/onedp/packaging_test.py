@@ -125,7 +125,7 @@ HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pyga
 
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
-    "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
+    "seen_frames", "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
     "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",

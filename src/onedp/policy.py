@@ -29,6 +29,8 @@ from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_denoiser, encoder_from_json, network_from_json, network_to_json
 from onedp.nets.config import EncoderConfig, NetworkConfig, StateEncoderConfig
+from onedp.nets.image_encoder import ImageEncoder
+from onedp.seen_frames import SeenFrames
 from onedp.types import PolicySpec
 
 
@@ -46,6 +48,8 @@ class TorchPolicy:
     provenance: Mapping[str, Any]
     device: torch.device
     encoder: EncoderConfig = field(default_factory=StateEncoderConfig)
+    seen: SeenFrames | None = field(default=None, repr=False, compare=False)
+    """Features of pictures seen before; only for weights that never change."""
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -84,7 +88,7 @@ class TorchPolicy:
             for name, values in arrays.items()
         }
         with torch.inference_mode():
-            cond = self.denoiser.encode(nobs)
+            cond = self._encode(nobs)
             nactions = self.sampler.sample(self.denoiser, cond, torch.from_numpy(noise).to(self.device))
         actions = self.normalizer.unnormalize(self.spec.action.name, nactions.cpu().numpy())
         actions = actions[:, self.spec.n_obs_steps - 1 :]  # (B, Tp - To + 1, Da)
@@ -93,6 +97,21 @@ class TorchPolicy:
             np.asarray(self.spec.action_low, dtype=np.float32),
             np.asarray(self.spec.action_high, dtype=np.float32),
         )
+
+    def _encode(self, nobs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The condition; features of frames seen before are not computed again."""
+        encoder = self.denoiser.encoder
+        if self.seen is None or not isinstance(encoder, ImageEncoder):
+            return self.denoiser.encode(nobs)
+        features = {}
+        for camera in encoder.cameras:
+
+            def encode(pictures: ndarray, camera: str = camera) -> ndarray:
+                return encoder.camera_features(camera, torch.from_numpy(pictures).to(self.device)).cpu().numpy()
+
+            features[camera] = self.seen.features(camera, nobs[camera].cpu().numpy(), encode)
+        on_device = {name: torch.from_numpy(values).to(self.device) for name, values in features.items()}
+        return encoder.assemble(nobs, on_device)
 
 
 def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu") -> TorchPolicy:
@@ -127,6 +146,7 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
         provenance=manifest.provenance,
         device=torch_device(device),
         encoder=encoder,
+        seen=SeenFrames() if isinstance(denoiser.encoder, ImageEncoder) else None,
     )
     return policy if sampler is None else policy.with_sampler(sampler)
 

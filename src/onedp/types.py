@@ -52,6 +52,13 @@ class FieldSpec:
             return rng.integers(0, np.iinfo(self.dtype).max, shape, dtype=np.dtype(self.dtype), endpoint=True)
         return rng.standard_normal(shape, dtype=np.float32).astype(self.dtype)
 
+    def cast(self, value: ndarray) -> ndarray:
+        """Numbers of ours in the field's dtype: rounded and held in its range where that is of integers."""
+        if np.issubdtype(self.dtype, np.integer):
+            limits = np.iinfo(self.dtype)
+            value = np.clip(np.rint(value), limits.min, limits.max)
+        return np.asarray(value, dtype=self.dtype)
+
     @property
     def is_image(self) -> bool:
         """Whether this is a camera picture: uint8 of shape (height, width, channels), values 0 to 255."""

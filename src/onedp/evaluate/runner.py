@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from onedp.artifact import resolve_artifact
 from onedp.errors import OneDPError
+from onedp.evaluate.opening import EvaluatedExport, open_policy, parameters_of, policy_path
 from onedp.evaluate.results import EpisodeResult, EvaluationResult
 from onedp.evaluate.rollout import GROUP_SIZE, groups_of, run_group
 from onedp.machine import command_line, cpu_name, usable_cores
-from onedp.policy import TorchPolicy, load_policy
+from onedp.policy import TorchPolicy
 from onedp.tasks import Environment, Task, get_task
 from onedp.types import episode_noise
 
@@ -35,7 +35,7 @@ class EvaluationRequest:
     """What to evaluate, on which starts."""
 
     policy: str
-    """Folder, or name of a shipped policy."""
+    """Folder of a policy or of an export, or name of a shipped policy."""
     sampler: str | None
     """None: the one stored in the artifact."""
     task: str | None
@@ -58,7 +58,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
 
     Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task.
     """
-    policy = load_policy(request.policy, request.sampler, request.device)
+    policy = open_policy(request.policy, request.sampler, request.device)
     if not (request.task or policy.task):
         raise OneDPError(f"{policy.name} was imported without a task. Import it again with --task to evaluate it here.")
     task = get_task(request.task or policy.task)
@@ -68,7 +68,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
             f"'{task.name}'. Evaluate it with --task {policy.task}."
         )
     passes = count_passes(policy)
-    if passes != policy.nfe:
+    if passes not in (None, policy.nfe):
         raise OneDPError(f"{policy.sampler.label} declares {policy.nfe} network passes, a hook counted {passes}.")
     latencies_ms = latency_ms(policy)
     start = time.perf_counter()
@@ -90,13 +90,13 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
         environment_steps_per_s=sum(row.steps for row in rows) / seconds,
         wall_clock_s=seconds,
         passes_counted=passes,
-        parameters=sum(p.numel() for p in policy.denoiser.parameters()),
+        parameters=parameters_of(policy),
         training_seconds=policy.provenance.get("training_seconds"),
         teacher_training_seconds=policy.provenance.get("teacher", {}).get("training_seconds"),
     )
 
 
-def run_episodes(request: EvaluationRequest, policy: TorchPolicy, task: Task) -> list[EpisodeResult]:
+def run_episodes(request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport, task: Task) -> list[EpisodeResult]:
     """All episodes, in worker processes with one thread each (in this process for a single group)."""
     groups = groups_of(request.first_seed, request.episodes)
     workers = min(request.workers or usable_cores(), len(groups))
@@ -111,7 +111,7 @@ def run_episodes(request: EvaluationRequest, policy: TorchPolicy, task: Task) ->
 
 
 def _results(
-    request: EvaluationRequest, policy: TorchPolicy, task: Task, groups: list[list[int]], workers: int
+    request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport, task: Task, groups: list[list[int]], workers: int
 ) -> Iterator[list[EpisodeResult]]:
     if workers == 1:
         with one_thread():
@@ -119,7 +119,7 @@ def _results(
             for group in groups:
                 yield run_group(policy, task, envs, group)
         return
-    arguments = (str(resolve_artifact(request.policy)), request.sampler, request.device, request.task or policy.task)
+    arguments = (policy_path(request.policy), request.sampler, request.device, request.task or policy.task)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments) as pool:
         futures = [pool.submit(_work, group) for group in groups]
@@ -132,7 +132,7 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(policy: str, sampler: str | None, device: str, task: str) -> None:
     torch.set_num_threads(1)
-    _worker["policy"] = load_policy(policy, sampler, device)
+    _worker["policy"] = open_policy(policy, sampler, device)
     _worker["task"] = get_task(task)
     _worker["envs"] = [_worker["task"].make_env() for _ in range(GROUP_SIZE)]
 
@@ -142,7 +142,7 @@ def _work(seeds: list[int]) -> list[EpisodeResult]:
     return run_group(_worker["policy"], _worker["task"], envs, seeds)
 
 
-def latency_ms(policy: TorchPolicy, seconds: float = LATENCY_SECONDS) -> list[float]:
+def latency_ms(policy: TorchPolicy | EvaluatedExport, seconds: float = LATENCY_SECONDS) -> list[float]:
     """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised."""
     obs = policy.spec.fake_observation(1, np.random.default_rng(0))
     noise = episode_noise(0, 0, policy.noise_shape)[None]
@@ -166,7 +166,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _timed(policy: TorchPolicy, call: Callable[[], object]) -> float:
+def _timed(policy: TorchPolicy | EvaluatedExport, call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     if policy.device.type == "cuda":
@@ -174,8 +174,10 @@ def _timed(policy: TorchPolicy, call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def count_passes(policy: TorchPolicy) -> int:
-    """Network passes of one chunk, counted by a hook on the network."""
+def count_passes(policy: TorchPolicy | EvaluatedExport) -> int | None:
+    """Network passes of one chunk, counted by a hook on the network; None for an export, which has no hooks."""
+    if isinstance(policy, EvaluatedExport):
+        return None
     passes = 0
 
     def count(*_: object) -> None:

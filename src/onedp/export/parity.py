@@ -66,11 +66,12 @@ def _inputs(
     seed = 1 + case
     obs, noise = manifest.example_inputs(batch, seed)
     if kind == "wide":
-        obs = {name: (2 * values - values.mean()).astype(np.float32) for name, values in obs.items()}
+        fields = {field.name: field for field in manifest.spec.observations}
+        obs = {name: fields[name].cast(2.0 * values - values.mean()) for name, values in obs.items()}
     if kind == "recorded" and recorded is not None:
         available = len(next(iter(recorded.values())))
         rows = np.random.default_rng([seed, batch]).integers(0, available, batch)
-        obs = {name: np.ascontiguousarray(values[rows], dtype=np.float32) for name, values in recorded.items()}
+        obs = {name: np.ascontiguousarray(values[rows]) for name, values in recorded.items()}
         noise = np.stack([episode_noise(seed, 1000 + row, manifest.noise_shape) for row in range(batch)])
     return obs, noise
 

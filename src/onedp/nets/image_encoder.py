@@ -86,15 +86,20 @@ class ImageEncoder(nn.Module):
         return encoder.output_dim
 
     def forward(self, nobs: Mapping[str, Tensor]) -> Tensor:
-        steps = []
-        for field in self.fields:
-            values = nobs[field.name]
-            if field.is_image:
-                encoder = self.rgb_encoder[self.cameras.index(field.name) if len(self.rgb_encoder) > 1 else 0]
-                pictures = values.flatten(0, 1).permute(0, 3, 1, 2)  # (B To, 3, H, W)
-                steps.append(encoder(pictures).unflatten(0, values.shape[:2]))
-            else:
-                steps.append(values.flatten(2))
+        features = {
+            name: self.camera_features(name, nobs[name].flatten(0, 1)).unflatten(0, nobs[name].shape[:2])
+            for name in self.cameras
+        }
+        return self.assemble(nobs, features)
+
+    def camera_features(self, name: str, pictures: Tensor) -> Tensor:
+        """Features (N, F) of normalised pictures (N, H, W, 3) of one camera."""
+        encoder = self.rgb_encoder[self.cameras.index(name) if len(self.rgb_encoder) > 1 else 0]
+        return encoder(pictures.permute(0, 3, 1, 2))  # (N, 3, H, W)
+
+    def assemble(self, nobs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> Tensor:
+        """The condition from normalised fields and the features (B, To, F) of every camera's pictures."""
+        steps = [features[f.name] if f.is_image else nobs[f.name].flatten(2) for f in self.fields]
         return torch.cat(steps, dim=-1).flatten(1)
 
 
@@ -105,5 +110,6 @@ def encoded_size(field: FieldSpec, feature_dim: int) -> int:
 
 def centre_crop(pictures: Tensor, height: int, width: int) -> Tensor:
     """The middle of ``(B, C, H, W)``, half pixels rounded to even as torchvision does."""
-    top, left = (round((size - part) / 2) for size, part in zip(pictures.shape[2:], (height, width), strict=True))
+    sizes = (int(size) for size in pictures.shape[2:])  # tensors while an export is traced
+    top, left = (round((size - part) / 2) for size, part in zip(sizes, (height, width), strict=True))
     return pictures[:, :, top : top + height, left : left + width]
