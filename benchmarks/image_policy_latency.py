@@ -117,7 +117,12 @@ def main(options: Options) -> None:
 def rewrapped(each: Timed, size: str, older_is_known: bool) -> Timed:
     """The same entry with frames that change, under a label that says which of them are new."""
     obs, noise = each.inputs
-    copies: dict[str, Any] = {name: values.copy() for name, values in obs.items()}
+    # entries of one policy share its memory of frames, so each must show pictures of its own
+    rng = np.random.default_rng(int(older_is_known))
+    copies: dict[str, Any] = {
+        field.name: field.fake(values.shape, rng) if field.is_image else values.copy()
+        for field, values in ((field, obs[field.name]) for field in each.policy.spec.observations)
+    }
     label = size if size == "shipped" else f"{size}, {'one new frame' if older_is_known else 'two new frames'}"
     wrapped: Any = FreshFrames(each.policy, older_is_known)
     return Timed(
