@@ -3,7 +3,8 @@
     python benchmarks/loader.py pusht_cchi_v7_replay.zarr.zip --out results/loader.json
 
 The same windows in the same order from each; medians over the batches. Pictures of the first episodes only, so that
-writing the video takes a minute. Beside it, the rate of training with a ResNet-18 on one thread.
+writing the video takes a minute. Beside it, the rate of training when a step of the usual image policy is taken on one
+thread.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def windows_per_s(data: WindowTensors, batches: int) -> float:
 
 
 def training_windows_per_s(data: WindowTensors, steps: int) -> float:
-    """Forward and backward pass of a ResNet-18 with the smallest U-Net, one thread."""
+    """Forward and backward pass of the usual image policy with the smallest U-Net, one thread."""
     spec = get_task("pusht-image").spec
     torch.manual_seed(0)
-    denoiser = build_denoiser(NETWORK_SIZES["unet-small"], spec, CosineDdpm(), "eps", named_encoder("resnet18", spec))
+    denoiser = build_denoiser(NETWORK_SIZES["unet-small"], spec, CosineDdpm(), "eps", usual_encoder(spec))
     batch = data.batch(data.training[:BATCH], CPU, np.random.default_rng(0))
     assert batch.nactions is not None
     seconds = []

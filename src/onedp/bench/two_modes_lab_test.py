@@ -17,7 +17,6 @@ from onedp.errors import OneDPError
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 
-CPU = torch.device("cpu")
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=16)
 TINY = TwoModesOptions(chunks=400, network=NETWORK, teacher_steps=120, teacher_batch=32, observations=4, draws=6)
 

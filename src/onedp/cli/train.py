@@ -102,18 +102,6 @@ class Train:
             ),
         )
 
-    def _encoder(self, data: Path) -> EncoderConfig | None:
-        """The one asked for, with the crop asked for; None where neither was."""
-        if self.encoder is None and self.crop is None:
-            return None
-        task = recorded_task(data, self.reading, self.recorded) if self.task == RECORDED else get_task(self.task)
-        encoder = named_encoder(self.encoder or fitting_encoder(task.spec), task.spec)
-        if self.crop is None:
-            return encoder
-        if not isinstance(encoder, ImageEncoderConfig):
-            raise OneDPError(f"--crop is for pictures; the encoder '{encoder.kind}' reads none.")
-        return replace(encoder, crop=self.crop)
-
     def run(self) -> None:
         """Train, or continue."""
         if self.resume is None and (self.data is None or self.out is None):

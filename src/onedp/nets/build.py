@@ -39,8 +39,8 @@ from onedp.types import PolicySpec
 def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn.Module:
     """Untrained backbone; raises ``OneDPError`` when the horizon does not fit the U-Net's depth."""
     if not isinstance(config, ActConfig) and config.gaussian:
-        limits = {"action_low": 2 * spec.action_low, "action_high": 2 * spec.action_high}
-        wide = replace(spec, action=replace(spec.action, shape=(2 * spec.action_dim,)), **limits)
+        action = replace(spec.action, shape=(2 * spec.action_dim,))
+        wide = replace(spec, action=action, action_low=2 * spec.action_low, action_high=2 * spec.action_high)
         return GaussianHead(build_backbone(replace(config, gaussian=False), wide, cond_dim))
     if isinstance(config, UnetConfig):
         factor = 2 ** (len(config.channels) - 1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 import pytest
@@ -146,9 +146,10 @@ def short(method: str) -> MethodConfig:
     return dataclasses.replace(config, first_steps=4) if isinstance(config, ProgressiveConfig) else config
 
 
-def train_and_check(tmp_path: Path, recordings: Path, network: str, eyes: str, process: str) -> TeacherRun:
-    method = dataclasses.replace(DenoisingConfig(), process=process)
-    run = teacher_run(recordings, eyes, NETWORKS[network], method)
+def train_and_check(
+    tmp_path: Path, recordings: Path, network: str, eyes: str, process: Literal["ddpm", "edm", "flow"]
+) -> TeacherRun:
+    run = teacher_run(recordings, eyes, NETWORKS[network], DenoisingConfig(process=process))
     check_saved(train_teacher(run, tmp_path / "teacher"), tmp_path / "teacher")
     return run
 

@@ -220,7 +220,6 @@ PUSHT_IMAGE = Task(
     max_steps=300,
     demonstrations=HUMAN_DATA + ", or lerobot/pusht",
     raw_fields=(FieldSpec("img", (PICTURE_PX, PICTURE_PX, 3), "1", "uint8"), STATE),
-    rest_action=stay,
 )
 
 PUSHT_STATE = Task(

@@ -18,6 +18,7 @@ from onedp.tasks.demonstrations import load_demonstrations, load_observations, l
 from onedp.tasks.recorded import RECORDED, policy_task, recorded_config, recorded_task
 from onedp.train.config import StudentRun, TeacherRun
 from onedp.train.windows import WindowTensors, joined, window_tensors
+from onedp.types import PolicySpec
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def run_on(path: Path, threads: int = 2) -> TeacherRun:
         method=DenoisingConfig(),
         network=MlpConfig(width=16, blocks=1),
         loop=dataclasses.replace(LOOP, loader_threads=threads),
-        encoder=ImageEncoderConfig(backbone="light", keypoints=4, crop=(28, 40)),
+        encoder=ImageEncoderConfig(keypoints=4, crop=(28, 40)),
     )
 
 
@@ -67,7 +67,7 @@ def test_split_and_scaling(tmp_path: Path) -> None:
     )
     data = teacher_data(run)
     assert len(data.episodes) == 2
-    assert data.encoder == ImageEncoderConfig(backbone="light", crop=(28, 42))
+    assert usual_encoder(data.task.spec) == data.encoder == ImageEncoderConfig(crop=(28, 42))
     assert data.normalizer.modes == {"robot0_eef_pos": "mean_std", "top_image": "min_max", "action": "mean_std"}
     batch = data.windows.batch(torch.arange(15), torch.device("cpu"), np.random.default_rng(0))
     assert batch.nobs["top_image"].shape == (15, 2, 28, 42, 3)

@@ -57,8 +57,6 @@ class WindowTensors:
     fields: Mapping[str, FieldSource]
     actions: Tensor | None
     """Normalised actions (N, Da) of all steps; None where only observations are known."""
-    goals: frozenset[str]
-    """Fields that are goals: constant over a window, those of its newest step."""
     obs_steps: Tensor
     """Steps that each window observes (n, To)."""
     action_steps: Tensor
@@ -100,11 +98,6 @@ class WindowTensors:
         actions = None if self.actions is None else self.actions[self.action_steps[indices]].to(device)
         return Batch(nobs, actions)
 
-    def _steps(self, name: str, indices: Tensor) -> Tensor:
-        """Steps (B, To) that the windows ``indices`` observe of a field."""
-        steps = self.obs_steps[indices]
-        return steps[:, -1:].expand_as(steps) if name in self.goals else steps
-
 
 @dataclass(frozen=True)
 class TrainingPictures:
@@ -135,7 +128,6 @@ def joined(parts: Sequence[WindowTensors]) -> WindowTensors:
     return WindowTensors(
         fields={name: _joined_fields([part.fields[name] for part in parts]) for name in parts[0].fields},
         actions=torch.cat(actions) if len(actions) == len(parts) else None,
-        goals=parts[0].goals,
         obs_steps=shifted("obs_steps", steps),
         action_steps=shifted("action_steps", steps),
         training=shifted("training", windows),
@@ -175,7 +167,6 @@ def window_tensors(
     return WindowTensors(
         fields=fields,
         actions=_normalised(episodes, normalizer, action) if action in episodes.arrays else None,
-        goals=frozenset(field.name for field in spec.observations if field.goal_of is not None),
         obs_steps=torch.from_numpy(index.obs_steps),
         action_steps=torch.from_numpy(index.action_steps),
         training=torch.from_numpy(training),
