@@ -5,6 +5,7 @@ is saved and loaded bit for bit, answers, and is exported. Through the functions
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -127,7 +128,8 @@ def check_saved(policy: TorchPolicy | None, out: Path) -> TorchPolicy:
     obs, noise = observe(loaded, 3)
     chunk = loaded.infer(obs, noise)
     assert chunk.shape == (3, 3, 2)
-    assert np.array_equal(chunk, policy.infer(obs, noise))
+    assert np.array_equal(replace(loaded, seen=None).infer(obs, noise), policy.infer(obs, noise))
+    np.testing.assert_allclose(chunk, policy.infer(obs, noise), atol=1e-5)  # frames one by one round otherwise
     return loaded
 
 

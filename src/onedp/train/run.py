@@ -101,6 +101,7 @@ def distill_student(
         name=out.name,
         sampler=method.sampler(),
         network=network,
+        seen=None,  # the teacher's features are not the student's
         provenance={
             **data_provenance(episodes, recorded_config(teacher.provenance)),
             "teacher": {
