@@ -13,6 +13,11 @@ from numpy import ndarray
 class Expert(Protocol):
     """One scripted demonstrator of one environment, for any number of episodes."""
 
+    @property
+    def noise_share(self) -> float:
+        """How much of the recovery noise this moment can take, 0 to 1."""
+        ...
+
     def start(self, rng: np.random.Generator) -> None:
         """Choose how to do it this time (grasp, way-points, speed) from ``rng``; the environment was just reset."""
         ...

@@ -70,6 +70,8 @@ class PickAndPlace:
     body: str
     """The object's body in the simulation."""
 
+    noise_share = 1.0
+
     def __init__(self, env: RobosuiteEnvironment):
         self.arm = Arm(env)
         self.env = env
