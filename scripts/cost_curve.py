@@ -1,8 +1,8 @@
 """Quality of one-step students against what their distillation cost, from measured rows; table, JSON and plot.
 
-    onedp train --task pusht-keypoints --data DATA --process ddpm --network unet --mirror --steps 60 --lr 6e-4 \
+    onedp train --task pusht-keypoints --data DATA --process ddpm --network unet --mirror --steps 40 --lr 6e-4 \
         --threads 1 --out runs/teacher-timing
-    onedp train --task pusht-keypoints --data DATA --process edm --network unet-slim --mirror --steps 60 \
+    onedp train --task pusht-keypoints --data DATA --process edm --network unet-slim --mirror --steps 40 \
         --threads 1 --out runs/edm-timing
     python scripts/cost_curve.py --ddpm-timing runs/teacher-timing --edm-timing runs/edm-timing
 
@@ -39,7 +39,7 @@ class Options:
     """Short training run with the DDPM teacher's options, on the machine that distilled ``students``."""
     edm_timing: Path
     """The same with the EDM teacher's."""
-    students: tuple[str, ...] = ("onedp-s-300-own", "onedp-s-600-own")
+    students: tuple[str, ...] = ("onedp-s-150-own", "onedp-s-300-own", "onedp-s-600-own")
     """Students of the DDPM teacher in results/pusht-keypoints that were distilled on that machine."""
     edm_students: tuple[str, ...] = ("pusht-keypoints-edm-onedp-d-own",)
     """Students of the EDM teacher that were; only their cost is written."""
@@ -91,7 +91,7 @@ def draw(points: list[dict], reference: EvaluationResult, path: Path) -> None:
             [each[f"{name}_difference_ci95"][1] - each[f"{name}_difference"] for each in points],
         ]
         axes.axhline(level, color="#444444", linewidth=1)
-        axes.text(max(costs), level, "teacher, 10 passes", ha="right", va="bottom", fontsize=8, color="#444444")
+        axes.text(min(costs), level, "teacher, 10 passes", ha="left", va="bottom", fontsize=8, color="#444444")
         axes.errorbar(costs, values, yerr=margins, marker="o", color="#c2410c")
         axes.set_xlabel("distillation / teacher's training [%]")
         axes.set_ylabel(name)

@@ -64,7 +64,9 @@ def main() -> None:
         "wall-clock of distillation over that of the teacher's training.\n"
     ]
     measured = costs_of_other_machines()
-    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+    # folders of `onedp bench` have a results.json and tables of their own
+    folders = (path for path in RESULTS.iterdir() if path.is_dir() and not (path / "results.json").exists())
+    for folder in sorted(folders):
         loaded = {path: load_results(path) for path in sorted(folder.glob("*.json"))}
         rows = {path: result for path, result in loaded.items() if isinstance(result, EvaluationResult)}
         results = {result.label: result for result in rows.values()}

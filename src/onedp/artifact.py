@@ -11,7 +11,7 @@ Nothing is pickled; loading is strict.
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from onedp.data.normalize import Normalizer
-from onedp.errors import ArtifactError, unknown_choice
+from onedp.errors import ArtifactError, OneDPError, unknown_choice
 from onedp.files import replaced_folder, write_json
+from onedp.typed_json import read_json_object
 from onedp.types import PolicySpec
 
 FORMAT_VERSION = 2
@@ -118,7 +119,7 @@ def shipped_artifacts() -> dict[str, Path]:
 
 def read_manifest(path: Path) -> Manifest:
     """Read and check everything but the weights; raises ``ArtifactError`` saying which file and entry is wrong."""
-    spec = _read_json(path / "spec.json")
+    spec = read_json_object(path / "spec.json")
     version = spec.get("format_version")
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ArtifactError(
@@ -136,7 +137,10 @@ def read_manifest(path: Path) -> Manifest:
     wrong += [name for name in ("task", "parameterization") if not isinstance(spec[name], str)]
     if wrong:
         raise ArtifactError(f"{path / 'spec.json'} is not readable: {wrong} have the wrong type. Restore the file.")
-    policy_spec = PolicySpec.from_json(spec["policy"])
+    try:
+        policy_spec = PolicySpec.from_json(spec["policy"])
+    except OneDPError as error:
+        raise ArtifactError(f"{path / 'spec.json'}: {error} Restore the file.") from error
     return Manifest(
         spec=policy_spec,
         task=spec["task"],
@@ -144,8 +148,8 @@ def read_manifest(path: Path) -> Manifest:
         process=spec["process"],
         parameterization=spec["parameterization"],
         sampler=spec["sampler"],
-        normalizer=Normalizer.from_json(_read_json(path / "norm_stats.json"), policy_spec),
-        provenance=_read_json(path / "provenance.json"),
+        normalizer=Normalizer.from_json(read_json_object(path / "norm_stats.json"), policy_spec),
+        provenance=read_json_object(path / "provenance.json"),
         encoder=spec["encoder"],
     )
 
@@ -166,6 +170,15 @@ def read_weights(path: Path, manifest: Manifest) -> dict[str, ndarray]:
         return {name: value.astype(np.float32) for name, value in load_file(file).items()}
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}.") from error
+
+
+def weight_count(path: Path) -> int:
+    """Number of weights of the artifact at ``path``, from the head of its file; raises ``ArtifactError``."""
+    try:
+        with safe_open(path / "weights.safetensors", framework="np") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path / 'weights.safetensors'} cannot be read: {error}.") from error
 
 
 def check_keys(weights: Mapping[str, ndarray], expected: Mapping[str, tuple[int, ...]], where: Path) -> None:
@@ -202,15 +215,3 @@ def _digest(file: Any) -> str:
 
 def _some(names: list[str]) -> str:
     return (", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")) or "none"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}. Is this a complete policy folder?") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not valid JSON: {error}. Restore the file.") from error
-    if not isinstance(data, dict):
-        raise ArtifactError(f"{path} holds a {type(data).__name__}, expected a JSON object.")
-    return data

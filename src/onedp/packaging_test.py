@@ -125,10 +125,12 @@ HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pyga
 
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
-    "data.normalize", "data.windows", "methods.config", "methods.presets", "nets.config", "train.config",
-    "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop", "cli.main",
+    "data.normalize", "data.windows", "data.goals", "methods.config", "methods.presets", "methods.table", "nets.config",
+    "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
+    "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
 )  # fmt: skip
 
 
@@ -153,6 +155,7 @@ def test_core_imports_are_torch_free() -> None:
         ["demo"],
         ["export"],
         ["latency"],
+        ["bench"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:

@@ -23,6 +23,7 @@ from onedp.artifact import (
 )
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.sampler_table import check_sampler, parse_sampler, sampler_from_json, sampler_to_json
 from onedp.diffusion.samplers import Ddim, OneStep, Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
@@ -65,6 +66,8 @@ class TorchPolicy:
         sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
         if isinstance(sampler, Ddim) and isinstance(self.sampler, Ddim):
             sampler = replace(sampler, recompute_eps=self.sampler.recompute_eps)  # how the checkpoint's own tools do it
+        if isinstance(sampler, Consistency) and isinstance(self.sampler, Consistency) and sampler.nfe == self.nfe:
+            return self  # it keeps its own levels and noise scale
         if isinstance(sampler, OneStep) and isinstance(self.sampler, OneStep):
             if ":" not in text:
                 return self  # a student keeps its own level and noise scale
@@ -111,6 +114,8 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
         own_sampler = sampler_from_json(dict(manifest.sampler))
         check_sampler(own_sampler, schedule)
         denoiser = build_denoiser(network, manifest.spec, schedule, manifest.parameterization, encoder)
+    except OneDPError as error:
+        raise ArtifactError(f"{path / 'spec.json'}: {error} Restore the file.") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArtifactError(f"{path / 'spec.json'} is not readable: {error}. Restore the file.") from error
     check_keys(weights, {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}, path)

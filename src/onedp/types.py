@@ -1,4 +1,4 @@
-"""Core types. This module imports nothing of ours but the errors, and no torch: a robot can import it.
+"""Core types. This module imports nothing of ours but errors and JSON, and no torch: a robot can import it.
 
 Letters: B batch, T time, To observation steps, Tp predicted steps, Ta executed steps, Da action dimension.
 """
@@ -14,7 +14,10 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
-from onedp.errors import SpecError
+from onedp import typed_json
+from onedp.errors import SpecError, unknown_choice
+
+FIELD_DTYPES = ("float32", "float64", "uint8", "int32", "int64")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,22 @@ class FieldSpec:
     unit: str
     """Physical unit in brackets-free form: "px", "rad", "m", "1" for none."""
     dtype: str = "float32"
+    classes: int | None = None
+    """Number of values 0, 1, ... of an index, such as the task of a multi-task policy (an integer dtype); None: a
+    quantity."""
+    goal_of: str | None = None
+    """The observation whose wished future value this field is; None: it is no goal. Goals are constant over a chunk."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in FIELD_DTYPES:
+            raise SpecError(unknown_choice(f"dtype of the field '{self.name}'", self.dtype, FIELD_DTYPES))
+        if not all(n >= 1 for n in self.shape):
+            raise SpecError(f"The field '{self.name}' has the shape {self.shape}, expected sizes of at least 1.")
+        if self.classes is not None and (self.classes < 1 or not np.issubdtype(self.dtype, np.integer)):
+            raise SpecError(
+                f"'{self.name}' has {self.classes} classes and the dtype {self.dtype}; an index has at least one class "
+                "and a dtype of integers, such as int64."
+            )
 
     @property
     def size(self) -> int:
@@ -44,10 +63,26 @@ class FieldSpec:
             value = np.ascontiguousarray(value, dtype=self.dtype).reshape(value.shape)
         if not np.isfinite(value).all():
             raise SpecError(f"Observation '{self.name}' has NaN or infinity; the policy does not act on it.")
+        if self.classes is not None and ((value < 0) | (value >= self.classes)).any():
+            found = sorted({int(value.min()), int(value.max())})
+            raise SpecError(
+                f"Observation '{self.name}' has indices from {found[0]} to {found[-1]}, expected 0 to "
+                f"{self.classes - 1}."
+            )
         return value
 
+    def nearest(self, value: ndarray) -> ndarray:
+        """The values of the field's dtype and range next to ``value``, any shape."""
+        if not np.issubdtype(self.dtype, np.integer):
+            return value.astype(self.dtype)
+        limits = np.iinfo(self.dtype)
+        low, high = (limits.min, limits.max) if self.classes is None else (0, self.classes - 1)
+        return np.clip(np.rint(value), low, high).astype(self.dtype)
+
     def fake(self, shape: tuple[int, ...], rng: np.random.Generator) -> ndarray:
-        """Random values of the field's dtype: all of an integer's range, standard normal floats."""
+        """Random values of the field's dtype: any index, all of an integer's range, standard normal floats."""
+        if self.classes is not None:
+            return rng.integers(0, self.classes, shape, dtype=np.dtype(self.dtype))
         if np.issubdtype(self.dtype, np.integer):
             return rng.integers(0, np.iinfo(self.dtype).max, shape, dtype=np.dtype(self.dtype), endpoint=True)
         return rng.standard_normal(shape, dtype=np.float32).astype(self.dtype)
@@ -58,9 +93,19 @@ class FieldSpec:
         return self.dtype == "uint8" and len(self.shape) == 3
 
     @property
+    def is_point_cloud(self) -> bool:
+        """Whether this is a set of points: floats of shape (points, 3 or 6), positions without or with colours.
+
+        Keypoints that each mean something of their own belong in a flat vector.
+        """
+        return len(self.shape) == 2 and self.shape[1] in (3, 6) and self.dtype.startswith("float")
+
+    @property
     def stats_shape(self) -> tuple[int, ...]:
-        """Shape of its normalisation statistics: the field's own, or one number a channel for pictures."""
-        return (1, 1, self.shape[2]) if self.is_image else self.shape
+        """Shape of its normalisation statistics: the field's own, or one number a channel for pictures and points."""
+        if self.is_image or self.is_point_cloud:
+            return (1,) * (len(self.shape) - 1) + self.shape[-1:]
+        return self.shape
 
 
 @dataclass(frozen=True)
@@ -105,6 +150,20 @@ class PolicySpec:
             raise SpecError(
                 f"The fields {names} must be at least one observation and one action, with names of their own, and the "
                 f"action a vector (it has the shape {self.action.shape})."
+            )
+
+        for field in self.observations:
+            self._check_goal(field)
+
+    def _check_goal(self, field: FieldSpec) -> None:
+        if field.goal_of is None:
+            return
+        wished = [each for each in self.observations if each.name == field.goal_of and each.goal_of is None]
+        if not wished or (wished[0].shape, wished[0].dtype) != (field.shape, field.dtype):
+            raise SpecError(
+                f"'{field.name}' is the goal of '{field.goal_of}', which must be another observation of its shape "
+                f"{field.shape} and dtype {field.dtype}, and no goal itself; the observations are "
+                f"{[each.name for each in self.observations]}."
             )
 
     @property
@@ -182,24 +241,20 @@ class PolicySpec:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``spec.json``; ``from_json`` inverts it."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        fields = [_field_to_json(field) for field in self.observations]
+        return {**data, "observations": fields, "action": _field_to_json(self.action)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PolicySpec:
-        """Rebuild a spec from ``to_json``; raises ``SpecError`` on unknown or missing entries."""
-        try:
-            values = dict(data)
-            values["observations"] = tuple(_field_from_json(item) for item in values["observations"])
-            values["action"] = _field_from_json(values["action"])
-            values["action_low"] = tuple(float(x) for x in values["action_low"])
-            values["action_high"] = tuple(float(x) for x in values["action_high"])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"The policy spec is not readable: {error}.") from error
+        """Rebuild a spec from ``to_json``; raises ``SpecError`` on unknown, missing and ill-typed entries."""
+        return typed_json.from_json(cls, data, "The policy spec", SpecError)
 
 
-def _field_from_json(data: Mapping[str, Any]) -> FieldSpec:
-    return FieldSpec(**{**data, "shape": tuple(int(n) for n in data["shape"])})
+def _field_to_json(field: FieldSpec) -> dict[str, Any]:
+    """Without what a plain quantity lacks, so that its entry is as it always was."""
+    optional = ("classes", "goal_of")
+    return {key: value for key, value in dataclasses.asdict(field).items() if value is not None or key not in optional}
 
 
 @runtime_checkable

@@ -57,15 +57,15 @@ def test_json_round_trip(n_obs: int, n_action: int, spare: int, rate: float, dim
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"surprise": 1}, "The policy spec is not readable: .*unexpected keyword argument 'surprise'"),
-        ({"action": "x"}, "The policy spec is not readable"),
-        ({"action_low": ["low", 0]}, "The policy spec is not readable: could not convert string to float"),
+        ({"surprise": 1}, r"The policy spec has the unknown entries \['surprise'\]"),
+        ({"action": "x"}, "The policy spec: 'action' is \"x\", expected an object"),
+        ({"action_low": ["low", 0]}, r"The policy spec: 'action_low' is .*, expected a list of numbers"),
     ],
 )
 def test_unreadable_json(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         PolicySpec.from_json({**SPEC.to_json(), **change})
-    with pytest.raises(SpecError, match="not readable: 'action'"):
+    with pytest.raises(SpecError, match="The policy spec has no entry 'action'"):
         PolicySpec.from_json({key: value for key, value in SPEC.to_json().items() if key != "action"})
 
 
@@ -195,3 +195,33 @@ def test_fake_values_have_the_fields_dtype_and_fill_a_byte() -> None:
     picture = FieldSpec("image", (), "1", "uint8").fake((64, 64), rng)
     assert (picture.dtype, picture.min(), picture.max()) == (np.uint8, 0, 255)
     assert FieldSpec("x", (), "m").fake((2, 3), rng).dtype == np.float32
+
+
+def test_an_index_has_a_range() -> None:
+    field = FieldSpec("task", (1,), "1", "int64", classes=3)
+    rng = np.random.default_rng(0)
+    assert set(field.fake((50, 1), rng).reshape(-1)) == {0, 1, 2}
+    assert field.nearest(np.array([-4.0, 0.6, 9.0])).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(field.convert(np.array([0, 2])), [0, 2])
+    for bad in (3, -1):
+        with pytest.raises(SpecError, match=r"'task' has indices from -?\d to \d, expected 0 to 2"):
+            field.convert(np.array([1, bad]))
+    with pytest.raises(SpecError, match=r"has 3 classes and the dtype float32; an index has at least one class and"):
+        FieldSpec("task", (1,), "1", classes=3)
+
+
+def test_the_nearest_values_a_field_can_hold() -> None:
+    assert FieldSpec("p", (1,), "1", "uint8").nearest(np.array([-3.0, 99.6, 300.0])).tolist() == [0, 100, 255]
+    assert FieldSpec("p", (1,), "1").nearest(np.array([0.5])).dtype == np.float32
+
+
+def test_goals_and_indices_survive_json_and_plain_fields_are_as_ever() -> None:
+    spec = changed(
+        observations=(
+            FieldSpec("pos", (2,), "m"),
+            FieldSpec("goal", (2,), "m", goal_of="pos"),
+            FieldSpec("task", (1,), "1", "int64", classes=4),
+        )
+    )
+    assert PolicySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert set(spec.to_json()["observations"][0]) == {"name", "shape", "unit", "dtype"}

@@ -43,7 +43,7 @@ class ExportManifest:
     parameters: int
     flops: int
     """Floating-point operations of one chunk at batch 1, a multiply-add counted as two."""
-    input_ranges: Mapping[str, tuple[list[Any], list[Any]]]
+    input_ranges: Mapping[str, tuple[list[Any] | float, list[Any] | float]]
     """Field to its lowest and highest values in the training data: example inputs are drawn between them."""
     action_width: tuple[float, ...]
     """Half the range of each action dimension in the training data: differences of chunks are measured in it."""
@@ -55,13 +55,13 @@ class ExportManifest:
     provenance: Mapping[str, Any]
 
     def example_inputs(self, batch: int, seed: int) -> tuple[dict[str, ndarray], ndarray]:
-        """Observations drawn uniformly between the ``input_ranges``, and standard normal noise."""
+        """Observations drawn uniformly between the ``input_ranges``, in the fields' types, and normal noise."""
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, batch], dtype=np.uint64)))
         obs = {}
         for field in self.spec.observations:
             low, high = (np.asarray(end, dtype=np.float32) for end in self.input_ranges[field.name])
             unit = rng.random((batch, self.spec.n_obs_steps, *field.shape), dtype=np.float32)
-            obs[field.name] = low + (high - low) * unit
+            obs[field.name] = field.nearest(low + (high - low) * unit)
         noise = np.stack([episode_noise(seed, row, self.noise_shape) for row in range(batch)])
         return obs, noise
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from onedp.cli.resume import only_resume
 from onedp.errors import OneDPError
-from onedp.methods.config import OptimizerConfig
-from onedp.methods.presets import PresetName, preset
+from onedp.methods.config import OneDpConfig
+from onedp.methods.presets import fitted
+from onedp.methods.table import method_entry, method_help, recipe
+from onedp.nets.config import NETWORK_SIZES, NetworkName
 from onedp.train.config import LoopConfig, StudentRun
 
 
@@ -22,16 +23,18 @@ class Distill:
 
     teacher: tyro.conf.Positional[str] = ""
     """Folder of the teacher, or the name of a shipped one (pusht-keypoints-ddpm, pusht-keypoints-edm)."""
-    method: Literal["onedp-s", "onedp-d"] = "onedp-s"
-    """onedp-s: stochastic, keeps the teacher's modes; onedp-d: deterministic, half the cost a step."""
+    method: Annotated[str, tyro.conf.arg(help=method_help(teacher=True))] = "onedp-s"
     data: Path | None = None
     """Observations to distil on (zarr or npz; actions are ignored); default: the ones the package ships."""
     out: Path | None = None
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
     """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
-    preset: PresetName = "small"
-    """small: for networks of a few million weights; paper: the paper's rates and phases."""
+    preset: Literal["small", "paper"] = "small"
+    """small: for networks of a few million weights, rates scaled for larger ones; paper: the paper's rates and phases
+    (onedp-s and onedp-d)."""
+    network: NetworkName | None = None
+    """The student's network; None: the teacher's. Another one starts untrained."""
     steps: int | None = None
     """Training steps in all; None: the preset's. Regression and warm-up keep their share."""
     batch_size: int | None = None
@@ -53,22 +56,20 @@ class Distill:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
 
-    def student_run(self, data: Path) -> StudentRun:
-        """The run these options describe."""
-        recipe = preset(self.preset, "s" if self.method == "onedp-s" else "d")
-        config, steps = recipe.config, recipe.steps if self.steps is None else self.steps
-        share = steps / recipe.steps
-        config = replace(
-            config,
-            generator=_with_lr(config.generator, self.lr),
-            tracker=_with_lr(config.tracker, self.tracker_lr),
-            regression_steps=math.floor(config.regression_steps * share),  # a step is left for matching, however few
-            regression_pairs=math.ceil(config.regression_pairs * share),
-            tracker_warmup=math.floor(config.tracker_warmup * share),
-        )
+    def student_run(self, data: Path, weights: int | None = None) -> StudentRun:
+        """The run these options describe, for a student with ``weights`` weights (None: a few million)."""
+        method_entry(self.method, teacher=True)
+        preset = recipe(self.method, self.preset)
+        steps = preset.steps if self.steps is None else self.steps
+        network = None if self.network is None else NETWORK_SIZES[self.network]
+        config = fitted(preset, steps, weights, self.lr)
+        if self.tracker_lr is not None:
+            if not isinstance(config, OneDpConfig) or config.variant != "s":
+                raise OneDPError(f"The method {self.method} has no generator score network; leave out --tracker-lr.")
+            config = replace(config, tracker=replace(config.tracker, lr=self.tracker_lr))
         loop = LoopConfig(
             steps=steps,
-            batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
+            batch_size=preset.batch_size if self.batch_size is None else self.batch_size,
             seed=self.seed,
             mixed_precision=self.mixed_precision,
             cpu=self.cpu,
@@ -77,7 +78,7 @@ class Distill:
             checkpoint_every=self.checkpoint_every,
             diagnose_every=max(50, steps // 5),
         )
-        return StudentRun(teacher=self.teacher, data=data, method=config, loop=loop)
+        return StudentRun(teacher=self.teacher, data=data, method=config, loop=loop, network=network)
 
     def run(self) -> None:
         """Distil, or continue."""
@@ -98,10 +99,15 @@ class Distill:
         else:
             assert self.out is not None  # checked above
             new_run_folder(self.out)
-            distill_student(self.student_run(self.data or shipped_observations(self.teacher)), self.out)
+            data = self.data or shipped_observations(self.teacher)
+            distill_student(self.student_run(data, self._student_weights()), self.out)
             out = self.out
         PartialState().print(f"Student saved in {out / 'policy'}. Next: onedp evaluate {out} --json student.json")
 
+    def _student_weights(self) -> int:
+        """Number of weights of the student, which decides its rates."""
+        from onedp.artifact import resolve_artifact, weight_count
+        from onedp.train.run import network_weights
 
-def _with_lr(config: OptimizerConfig, lr: float | None) -> OptimizerConfig:
-    return config if lr is None else replace(config, lr=lr)
+        teacher = resolve_artifact(self.teacher)
+        return weight_count(teacher) if self.network is None else network_weights(NETWORK_SIZES[self.network], teacher)

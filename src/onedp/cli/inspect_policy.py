@@ -64,6 +64,8 @@ def _nfe(sampler: Mapping[str, Any]) -> str:
     kind, steps = sampler.get("kind"), sampler.get("steps")
     if kind == "one-step":
         return "1"
+    if kind == "consistency" and isinstance(sampler.get("levels"), (list, tuple)):
+        return str(len(sampler["levels"]))
     if not isinstance(steps, int):
         return "unknown"
     return str(2 * steps - 1 if kind == "heun" else steps)

@@ -14,6 +14,7 @@ VERBS = {
     "compare": ("onedp.cli.compare:Compare", "several policies on the same starts, with a report"),
     "export": ("onedp.cli.export:Export", "a policy to one file that runs without PyTorch"),
     "latency": ("onedp.cli.latency:Latency", "how long a chunk takes, by runtime and threads"),
+    "bench": ("onedp.cli.bench:Bench", "every method on one task, with a table"),
     "inspect": ("onedp.cli.inspect:Inspect", "what a data set or a policy is"),
     "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),

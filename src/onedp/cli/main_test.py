@@ -52,6 +52,24 @@ def test_every_verb_has_help(capsys, verb):
         (["train"], "train needs --data and --out"),
         (["train", "--data", "nowhere.npz", "--out", "OUT"], "No data set at nowhere.npz"),
         (["train", "--data", "DATA", "--out", "OUT", "--task", "pusht-keypoint"], "Did you mean 'pusht-keypoints'?"),
+        (
+            ["train", "--data", "DATA", "--out", "OUT", "--method", "onedp-s"],
+            "another verb: onedp distill --method onedp-s",
+        ),
+        (["train", "--data", "DATA", "--out", "OUT", "--method", "mip", "--process", "edm"], "leave out --process"),
+        (
+            ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "mip"],
+            "another verb: onedp train --method mip",
+        ),
+        (["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "onedp"], "Did you mean 'onedp-"),
+        (
+            ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "sid", "--preset", "paper"],
+            "Unknown preset of sid 'paper'",
+        ),
+        (
+            ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "regression", "--tracker-lr", "1"],
+            "has no generator score network; leave out --tracker-lr",
+        ),
         (["train", "--resume", "OUT"], "holds no run to resume"),
         (["distill"], "distill needs a TEACHER and --out"),
         (["distill", "no-such-teacher", "--out", "OUT", "--data", "DATA"], "Unknown policy 'no-such-teacher'"),

@@ -1,42 +1,52 @@
-"""``onedp train``: demonstrations to a diffusion-policy teacher."""
+"""``onedp train``: demonstrations to a policy, a diffusion-policy teacher unless another method is asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from onedp.cli.resume import only_resume
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
-from onedp.nets.config import NETWORK_SIZES
+from onedp.methods.presets import fitted
+from onedp.methods.table import method_entry, method_help
+from onedp.nets.config import NETWORK_SIZES, EncoderName, NetworkName, named_encoder
+from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, TeacherRun
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a diffusion policy (the teacher) on demonstrations."""
+    """Train a policy on demonstrations: a diffusion policy (the teacher), or a method that needs no teacher."""
 
     task: str = "pusht-keypoints"
     """Task of the table (pusht-keypoints, pusht-state) or my_module:my_task."""
     data: Path | None = None
     """Demonstrations: diffusion_policy zarr (folder or zip) or npz."""
-    process: Literal["ddpm", "edm"] = "ddpm"
-    """Noise process."""
-    network: Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp"] = "unet-small"
-    """Denoising network: Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, or a residual MLP."""
+    method: Annotated[str, tyro.conf.arg(help=method_help(teacher=False))] = "denoising"
+    process: Literal["ddpm", "edm"] | None = None
+    """Noise process of the method denoising; None: ddpm."""
+    network: NetworkName | None = None
+    """Diffusion Policy's 1-D U-Net with 1.4, 2.6, 4.5, 17 or 65 M weights, a residual MLP, a transformer (DiT), or the
+    one of the method act; None: unet-small, for act its own."""
+    encoder: EncoderName | None = None
+    """What reads the observations: state (as they are), light or resnet18 (pictures), points (point clouds); None: what
+    the task's observations need."""
     out: Path | None = None
     """Folder of the run; the policy is saved in it as policy/."""
     resume: Path | None = None
     """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
     mirror: bool = False
     """Train on mirror images of the demonstrations too, for tasks that look the same in a mirror (Push-T does)."""
-    steps: int = 20_000
-    """Training steps."""
-    batch_size: int = 256
-    """Windows per step."""
-    lr: float = 1e-3
-    """Peak learning rate."""
+    steps: int | None = None
+    """Training steps; None: the method's (20,000 for denoising)."""
+    batch_size: int | None = None
+    """Windows per step; None: the method's (256 for denoising)."""
+    lr: float | None = None
+    """Peak learning rate; None: the method's (1e-3 for denoising)."""
     seed: int = 0
     """Seed of weights, data order and noise."""
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -52,16 +62,23 @@ class Train:
 
     def teacher_run(self, data: Path) -> TeacherRun:
         """The run these options describe."""
-        method = DenoisingConfig(process=self.process)
+        preset = method_entry(self.method, teacher=False).preset
+        steps = preset.steps if self.steps is None else self.steps
+        config = fitted(preset, steps, lr=self.lr)
+        if self.process is not None:
+            if self.method != "denoising" or not isinstance(config, DenoisingConfig):
+                raise OneDPError(f"The method {self.method} has a noise process of its own; leave out --process.")
+            config = replace(config, process=self.process)
         return TeacherRun(
             task=self.task,
             data=data,
-            method=replace(method, optimizer=replace(method.optimizer, lr=self.lr)),
-            network=NETWORK_SIZES[self.network],
+            method=config,
+            network=NETWORK_SIZES[self.network or config.default_network],
+            encoder=None if self.encoder is None else named_encoder(self.encoder, get_task(self.task).spec),
             mirror=self.mirror,
             loop=LoopConfig(
-                steps=self.steps,
-                batch_size=self.batch_size,
+                steps=steps,
+                batch_size=preset.batch_size if self.batch_size is None else self.batch_size,
                 seed=self.seed,
                 mixed_precision=self.mixed_precision,
                 cpu=self.cpu,
@@ -92,4 +109,4 @@ class Train:
             new_run_folder(self.out)
             train_teacher(self.teacher_run(self.data), self.out)
             out = self.out
-        PartialState().print(f"Teacher saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")
+        PartialState().print(f"Policy saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")

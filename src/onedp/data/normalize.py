@@ -137,7 +137,7 @@ def _read_part(entry: Mapping[str, Any], name: str, part: str, shape: tuple[int,
         values = np.asarray(entry[part], dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ArtifactError(
-            f"norm_stats.json: '{part}' of '{name}' is not numbers ({error}). Restore the file or train again."
+            f"norm_stats.json: '{part}' of '{name}' is not a list of numbers. Restore the file or train again."
         ) from error
     if values.shape == shape and not np.isfinite(values).all():
         raise ArtifactError(
@@ -152,13 +152,14 @@ def _read_part(entry: Mapping[str, Any], name: str, part: str, shape: tuple[int,
 
 
 def fit_normalizer(arrays: Mapping[str, ndarray], spec: PolicySpec, mode: NormalizationMode = "min_max") -> Normalizer:
-    """Statistics of every field of ``spec`` over all recorded steps.
+    """Statistics of every field of ``spec`` over all recorded steps; an index is left as it is, a goal is scaled as
+    what it is the goal of.
 
     Raises ``DataError`` when a field is missing, empty, of another shape or not finite.
     """
     stats: dict[str, FieldStats] = {}
     for field in (*spec.observations, spec.action):
-        values = arrays.get(field.name)
+        values = arrays.get(field.goal_of or field.name)
         if values is None or values.shape[1:] != field.shape or len(values) == 0:
             found = "it is missing" if values is None else f"it has the shape {values.shape}"
             raise DataError(
@@ -169,4 +170,5 @@ def fit_normalizer(arrays: Mapping[str, ndarray], spec: PolicySpec, mode: Normal
             raise DataError(
                 f"No statistics for '{field.name}': it has NaN or infinity. Look for the place with: onedp inspect DATA"
             )
-    return Normalizer(stats, dict.fromkeys(stats, mode))
+    indices = {field.name for field in spec.observations if field.classes is not None}
+    return Normalizer(stats, {name: "identity" if name in indices else mode for name in stats})

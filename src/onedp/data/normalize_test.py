@@ -139,7 +139,7 @@ def with_(field: str, **change: Any) -> Any:
         (with_("pos", mode="minmax"), "'pos' has the mode 'minmax', expected one of min_max, mean_std, identity"),
         (with_("pos", min=[0.0, 0.0]), "'min' of 'pos' has shape (2,), expected (3,)"),
         (with_("pos", min=[0.0, None, 0.0]), "'min' of 'pos' holds NaN or infinity"),
-        (with_("pos", min=["a", 0, 0]), "'min' of 'pos' is not numbers (could not convert string to float: 'a')"),
+        (with_("pos", min=["a", 0, 0]), "'min' of 'pos' is not a list of numbers"),
         (with_("pos", min=[9e9, 0, 0]), "'pos' has a minimum above its maximum or a negative deviation"),
         (with_("pos", std=[-1, 0, 0]), "'pos' has a minimum above its maximum or a negative deviation"),
         ({**fitted()[1].to_json(), "pos": 3}, "'pos' is not an object. Restore the file"),

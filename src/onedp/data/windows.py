@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from onedp.errors import DataError
-from onedp.types import PolicySpec
+from onedp.types import FieldSpec, PolicySpec
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class WindowIndex:
 
     def __len__(self) -> int:
         return len(self.obs_steps)
+
+    def steps_of(self, field: FieldSpec) -> Int64[ndarray, "n to"]:
+        """Steps that windows read of an observation; of a goal, which is constant over a chunk, the newest one's."""
+        if field.goal_of is None:
+            return self.obs_steps
+        return np.broadcast_to(self.obs_steps[:, -1:], self.obs_steps.shape)
 
     def summary(self) -> str:
         """One or two sentences: how many windows, how much padding, what short episodes give."""
@@ -90,7 +96,10 @@ def gather_windows(
     arrays: Mapping[str, ndarray], index: WindowIndex, spec: PolicySpec
 ) -> tuple[dict[str, ndarray], ndarray]:
     """Read all windows: observation fields ``(n, To, *shape)`` and actions ``(n, Tp, Da)``, float32."""
-    obs = {field.name: np.asarray(arrays[field.name], dtype=np.float32)[index.obs_steps] for field in spec.observations}
+    obs = {
+        field.name: np.asarray(arrays[field.name], dtype=np.float32)[index.steps_of(field)]
+        for field in spec.observations
+    }
     actions = np.asarray(arrays[spec.action.name], dtype=np.float32)[index.action_steps]
     return obs, actions
 

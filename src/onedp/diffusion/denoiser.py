@@ -1,6 +1,6 @@
 """The denoiser: an encoder, a network and a parameterisation over a noise process.
 
-All four parameterisations are one line, ``x0 = c_skip(t) x + c_out(t) F(c_in(t) x, t)``, so no caller ever asks which
+All parameterisations are one line, ``x0 = c_skip(t) x + c_out(t) F(c_in(t) x, t)``, so no caller ever asks which
 family it holds. Training minimises the squared error of the raw output F against its target
 ``(x0 - c_skip x) / c_out``: for ``eps`` and ``v`` that is the usual loss, for ``edm`` it is their weighting
 lambda(sigma) (arXiv 2206.00364, eq. 8).
@@ -37,11 +37,16 @@ def _edm(alpha: Tensor, sigma: Tensor, sigma_data: float) -> Coefficients:
     return sigma_data**2 / norm**2, sigma * sigma_data / norm, 1 / norm
 
 
+def _flow(alpha: Tensor, sigma: Tensor, sigma_data: float) -> Coefficients:
+    return torch.ones_like(alpha), -sigma, torch.ones_like(alpha)
+
+
 PARAMETERIZATIONS: dict[str, Callable[[Tensor, Tensor, float], Coefficients]] = {
     "eps": _eps,  # F is the noise
     "x0": _x0,  # F is the clean chunk
     "v": _v,  # F is alpha eps - sigma x0 (variance preserving only)
     "edm": _edm,  # Karras preconditioning (alpha = 1 only); F is NOT the noise
+    "flow": _flow,  # F is the velocity eps - x0 (flow process only)
 }
 
 

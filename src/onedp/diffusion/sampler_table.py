@@ -5,61 +5,85 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from onedp.diffusion.samplers import DEFAULT_LEVELS, Ddim, Ddpm, Heun, OneStep
-from onedp.diffusion.schedule import CosineDdpm, Edm
-from onedp.errors import ArtifactError, OneDPError, unknown_choice
+import torch
 
-SAMPLERS: dict[str, type[Ddim] | type[Heun] | type[OneStep]] = {
+from onedp.diffusion.few_step_samplers import Consistency, Euler
+from onedp.diffusion.samplers import DEFAULT_LEVELS, Ddim, Ddpm, Heun, OneStep
+from onedp.diffusion.schedule import CosineDdpm, Edm, Schedule
+from onedp.errors import OneDPError, unknown_choice
+from onedp.typed_json import kind_from_json
+
+AnySampler = Ddim | Heun | Euler | Consistency | OneStep
+
+SAMPLERS: dict[str, type[Ddim] | type[Heun] | type[Euler] | type[Consistency] | type[OneStep]] = {
     "ddpm": Ddpm,
     "ddim": Ddim,
     "heun": Heun,
+    "euler": Euler,
+    "consistency": Consistency,
     "one-step": OneStep,
 }
 
 
-def sampler_to_json(sampler: Ddim | Heun | OneStep) -> dict[str, Any]:
+def sampler_to_json(sampler: AnySampler) -> dict[str, Any]:
     """Plain data for ``spec.json``."""
     return {"kind": sampler.kind, **asdict(sampler)}
 
 
-def sampler_from_json(data: dict[str, Any]) -> Ddim | Heun | OneStep:
-    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    kind = data.get("kind", "")
-    if kind not in SAMPLERS:
-        raise ArtifactError(unknown_choice("sampler", kind, SAMPLERS))
-    try:
-        return SAMPLERS[kind](**{key: value for key, value in data.items() if key != "kind"})
-    except TypeError as error:
-        raise ArtifactError(f"The sampler in spec.json is not readable: {error}.") from error
+def sampler_from_json(data: dict[str, Any]) -> AnySampler:
+    """Inverts ``sampler_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(SAMPLERS, data, "sampler")
 
 
-def check_sampler(sampler: Ddim | Heun | OneStep, schedule: CosineDdpm | Edm) -> None:
+def check_sampler(sampler: AnySampler, schedule: Schedule) -> None:
     """Raise ``OneDPError`` when the sampler cannot run on a policy of this noise process."""
     if isinstance(sampler, OneStep):
         if isinstance(schedule, CosineDdpm) and not sampler.level == int(sampler.level) < schedule.steps:
             raise OneDPError(f"one-step:{sampler.level:g} is no step of a DDPM process with {schedule.steps} steps.")
-    elif isinstance(sampler, Heun) != isinstance(schedule, Edm):
-        valid = "heun:N, one-step" if isinstance(schedule, Edm) else "ddpm:N, ddim:N, one-step"
+    elif isinstance(sampler, Consistency):
+        highest = {"ddpm": getattr(schedule, "steps", 0) - 1, "flow": 1.0}.get(schedule.kind, float("inf"))
+        if sampler.levels[0] > highest:
+            raise OneDPError(
+                f"{sampler.label} starts at the level {sampler.levels[0]:g}; the process ends at {highest:g}."
+            )
+    elif isinstance(sampler, Euler):
+        if len(set(sampler.times(schedule).tolist())) < sampler.steps:
+            raise OneDPError(f"{sampler.label} has more steps than the process.")
+    elif schedule.kind == "flow":
         raise OneDPError(
-            f"The sampler '{sampler.label}' does not fit a policy of the process '{schedule.kind}'. Valid: {valid}."
+            f"The sampler '{sampler.label}' does not fit a policy of the process 'flow'. Valid: euler:N, one-step, "
+            "consistency:N."
+        )
+    elif isinstance(sampler, Heun) != isinstance(schedule, Edm):
+        valid = "heun:N" if isinstance(schedule, Edm) else "ddpm:N, ddim:N"
+        raise OneDPError(
+            f"The sampler '{sampler.label}' does not fit a policy of the process '{schedule.kind}'. Valid: {valid}, "
+            "one-step, euler:N, consistency:N."
         )
     elif isinstance(sampler, Ddim) and isinstance(schedule, CosineDdpm):
         sampler.grid(schedule)
 
 
-EXAMPLES = "Examples: ddpm:100, ddim:10, ddim:10:leading, heun:18, one-step, one-step:65:0.5."
+EXAMPLES = "Examples: ddpm:100, ddim:10, ddim:10:leading, heun:18, euler:10, consistency:3, one-step, one-step:65:0.5."
 
 
-def parse_sampler(text: str, schedule: CosineDdpm | Edm) -> Ddim | Heun | OneStep:
-    """Read ``ddpm:N``, ``ddim:N`` (also ``ddim:N:SPACING``), ``heun:N`` or ``one-step:LEVEL:NOISE``.
+def parse_sampler(text: str, schedule: Schedule) -> AnySampler:
+    """Read ``ddpm:N``, ``ddim:N`` (also ``ddim:N:SPACING``), ``heun:N``, ``euler:N``, ``consistency:N`` or
+    ``one-step:LEVEL:NOISE``. N levels of ``consistency`` lie evenly on the way from noise to data, as the three of
+    Consistency Policy (arXiv 2405.07503) do.
 
     Each number may be left out. Raises ``OneDPError``.
     """
     kind, *parts = text.split(":")
     if kind not in SAMPLERS:
         raise OneDPError(unknown_choice("sampler", kind, SAMPLERS) + f" {EXAMPLES}")
-    if len(parts) > (1 if kind == "heun" else 2):
+    if len(parts) > (1 if kind in ("heun", "euler", "consistency") else 2):
         raise OneDPError(f"The sampler '{text}' has too many parts. {EXAMPLES}")
+    if kind == "consistency":
+        count = _number(text, parts[0], int) if parts else 1
+        if count < 1:
+            raise OneDPError(f"The sampler {text} is not possible: the number of levels must be 1 or more.")
+        return Consistency(tuple(float(t) for t in schedule.ode_times(torch.arange(count) / count)))
     if kind != "one-step":
         steps = {"steps": _number(text, parts[0], int)} if parts else {}
         return sampler_from_json({"kind": kind, **steps, **({"spacing": parts[1]} if len(parts) > 1 else {})})

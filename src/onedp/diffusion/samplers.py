@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.schedule import CosineDdpm, Edm
+from onedp.diffusion.schedule import CosineDdpm, Edm, level_times
 from onedp.errors import OneDPError, unknown_choice
 
 
@@ -58,21 +58,24 @@ class Sampler(Protocol):
 SPACINGS = ("linspace", "leading", "trailing")
 
 
-def _check_steps(kind: str, steps: int) -> None:
+def check_steps(kind: str, steps: int) -> None:
+    """Raise ``OneDPError`` unless there is a step."""
     if not isinstance(steps, int) or steps < 1:
         raise OneDPError(f"The sampler {kind}:{steps} is not possible: the number of steps must be 1 or more.")
 
 
-def _check_clip(clip: object) -> None:
+def check_clip(clip: object) -> None:
+    """Raise ``OneDPError`` unless it is a positive number or None."""
     if clip is not None and not (isinstance(clip, (int, float)) and 0 < clip < float("inf")):
         raise OneDPError(f"A sampler's clip must be a positive number or null, not {clip!r}.")
 
 
-def _clip(x0: Tensor, limit: float | None) -> Tensor:
+def clipped(x0: Tensor, limit: float | None) -> Tensor:
+    """The chunk within [-limit, limit]; as it is without a limit."""
     return x0 if limit is None else x0.clamp(-limit, limit)
 
 
-def _x0_at(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+def x0_at(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
     """Clean estimate in float64 at one time for the whole batch."""
     return denoiser.x0(x.float(), t.expand(len(x)), cond).double()
 
@@ -94,8 +97,8 @@ class Ddim:
     kind = "ddim"
 
     def __post_init__(self) -> None:
-        _check_steps(self.kind, self.steps)
-        _check_clip(self.clip)
+        check_steps(self.kind, self.steps)
+        check_clip(self.clip)
         if self.spacing not in SPACINGS:
             raise OneDPError(unknown_choice("spacing", self.spacing, SPACINGS))
 
@@ -176,8 +179,8 @@ def _ancestral(
     x = noise[:, 0].double()
     for i, k in enumerate(grid):
         t = torch.tensor([k], device=noise.device)
-        own_x0 = _x0_at(denoiser, x, t, cond)
-        x0 = _clip(own_x0, clip)
+        own_x0 = x0_at(denoiser, x, t, cond)
+        x0 = clipped(own_x0, clip)
         if i == len(grid) - 1:
             return x0.float()
         now, then = alpha_bar[k], alpha_bar[grid[i + 1]]
@@ -201,8 +204,8 @@ class Heun:
     kind = "heun"
 
     def __post_init__(self) -> None:
-        _check_steps(self.kind, self.steps)
-        _check_clip(self.clip)
+        check_steps(self.kind, self.steps)
+        check_clip(self.clip)
 
     @property
     def draws(self) -> int:
@@ -227,17 +230,17 @@ class Heun:
         x = noise[:, 0].double() * sigmas[0]
         for i in range(self.steps):
             now, then = sigmas[i], sigmas[i + 1]
-            slope = (x - _x0_at(denoiser, x, now.float()[None], cond)) / now
+            slope = (x - x0_at(denoiser, x, now.float()[None], cond)) / now
             x_euler = x + (then - now) * slope
             if i == self.steps - 1:
-                return _clip(x_euler, self.clip).float()
-            slope_then = (x_euler - _x0_at(denoiser, x_euler, then.float()[None], cond)) / then
+                return clipped(x_euler, self.clip).float()
+            slope_then = (x_euler - x0_at(denoiser, x_euler, then.float()[None], cond)) / then
             x = x + (then - now) * (slope + slope_then) / 2
         raise AssertionError("unreachable: there is at least one step")
 
 
-DEFAULT_LEVELS = {"ddpm": 65.0, "edm": 2.5}
-"""Level at which a one-step policy asks its network (arXiv 2410.21257), by noise process."""
+DEFAULT_LEVELS = {"ddpm": 65.0, "edm": 2.5, "flow": 0.714}
+"""Level at which a one-step policy asks its network (arXiv 2410.21257), by process (flow: EDM's noise share)."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,7 @@ class OneStep:
     kind = "one-step"
 
     def __post_init__(self) -> None:
-        _check_clip(self.clip)
+        check_clip(self.clip)
         if not (0 < self.level < math.inf and 0 <= self.noise_scale < math.inf and 0 < self.input_scale < math.inf):
             raise OneDPError(
                 "one-step needs a level and an input scale above 0 and a noise scale of at least 0, all finite, not "
@@ -285,8 +288,7 @@ class OneStep:
 
     def generate(self, denoiser: Denoiser, cond: Tensor, z: Float[Tensor, "b tp da"]) -> Tensor:
         """``G(z, O)``, not clipped; differentiable."""
-        dtype = torch.int64 if isinstance(denoiser.schedule, CosineDdpm) else torch.float32
-        t = torch.full((len(z),), self.level, dtype=dtype, device=z.device)
+        t = level_times(denoiser.schedule, self.level, len(z), z.device)
         scale = self.input_scale * denoiser.schedule.prior_scale(t)[:, None, None]
         return denoiser.x0(scale * z, t, cond)
 
@@ -294,4 +296,4 @@ class OneStep:
         """One network pass."""
         shape = (len(noise), *noise.shape[2:])
         z = self.noise_scale * noise[:, 0] if self.draws else torch.zeros(shape, device=noise.device)
-        return _clip(self.generate(denoiser, cond, z), self.clip)
+        return clipped(self.generate(denoiser, cond, z), self.clip)

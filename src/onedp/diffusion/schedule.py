@@ -1,7 +1,8 @@
 """Noise processes: ``x_t = alpha(t) x_0 + sigma(t) eps``. Noise increases with t; the smallest t is almost data.
 
-Two families. ``CosineDdpm`` is variance preserving with integer steps k = 0..K-1 (squared cosine, or the linear betas
-of imported policies); ``Edm`` has alpha = 1 and the level sigma itself as time.
+Three families. ``CosineDdpm`` is variance preserving with integer steps k = 0..K-1 (squared cosine, or the linear betas
+of imported policies); ``Edm`` has alpha = 1 and the level sigma itself as time; ``Flow`` goes straight from data to
+noise.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.errors import ArtifactError, unknown_choice
+from onedp.typed_json import kind_from_json
 
 
 @runtime_checkable
@@ -51,6 +53,10 @@ class NoiseSchedule(Protocol):
         """The number that the network's sinusoidal step embedding sees, of order 0..1000."""
         ...
 
+    def ode_times(self, progress: Tensor) -> Tensor:
+        """Times at ``progress`` of the way from noise (0) to data (1), where an ODE solver would step."""
+        ...
+
 
 BETA_SCHEDULES = ("squaredcos_cap_v2", "linear", "scaled_linear")
 """Names of the beta schedules, as in diffusers."""
@@ -72,6 +78,10 @@ class CosineDdpm:
     """Last beta of the linear ones."""
 
     def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.max_beta < 1:
+            raise ArtifactError(
+                f"steps ({self.steps}) must be at least 1 and max_beta ({self.max_beta}) within 0 to 1."
+            )
         if self.beta_schedule not in BETA_SCHEDULES:
             raise ArtifactError(unknown_choice("beta schedule", self.beta_schedule, BETA_SCHEDULES))
         if self.beta_schedule != "squaredcos_cap_v2" and not 0 < self.beta_start <= self.beta_end < 1:
@@ -124,6 +134,10 @@ class CosineDdpm:
     def network_time(self, t: Tensor) -> Tensor:
         """The index itself."""
         return t.float()
+
+    def ode_times(self, progress: Tensor) -> Tensor:
+        """Indices evenly from 95 % of the steps, where x_t is noise but for a trace and x0 can still be read, to 0."""
+        return (round(0.95 * self.steps) * (1 - progress)).round().long()
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,11 @@ class Edm:
         """250 ln sigma, stretched to the range a sinusoidal embedding resolves (as Consistency Policy's code does)."""
         return 250.0 * t.log()
 
+    def ode_times(self, progress: Tensor) -> Tensor:
+        """Karras levels from sigma_max to sigma_min, their eq. 5."""
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return ((high + progress.double() * (low - high)) ** self.rho).float()
+
     def karras_grid(self, n: int) -> Float[Tensor, " n"]:
         """n levels from sigma_max down to sigma_min, float64, their eq. 5 (without the final 0)."""
         ramp = torch.linspace(0, 1, n, dtype=torch.float64) if n > 1 else torch.zeros(1, dtype=torch.float64)
@@ -188,23 +207,65 @@ class Edm:
         return (high + ramp * (low - high)) ** self.rho
 
 
-SCHEDULES: dict[str, type[CosineDdpm] | type[Edm]] = {"ddpm": CosineDdpm, "edm": Edm}
+@dataclass(frozen=True)
+class Flow:
+    """Linear interpolant of flow matching (arXiv 2210.02747): ``x_t = (1 - t) x_0 + t eps`` for t in (0, 1].
+
+    There time runs from noise to data; here noise increases with t, as everywhere.
+    """
+
+    time_scale: float = 1000.0
+    """Factor on t before the step embedding; small where the network is differentiated by time (MeanFlow)."""
+    smallest: float = 1e-3
+    """Smallest time that is used: at 0 there is no noise to speak of."""
+
+    @property
+    def kind(self) -> str:
+        """Name in the table."""
+        return "flow"
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1 - t."""
+        return 1 - t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The time itself."""
+        return t
+
+    def training_times(self, n: int, generator: torch.Generator) -> Tensor:
+        """Uniform."""
+        return self.times_between(n, None, None, generator)
+
+    def times_between(self, n: int, low: float | None, high: float | None, generator: torch.Generator) -> Tensor:
+        """Uniform in [low, high]."""
+        first, last = max(self.smallest, low or 0.0), min(1.0, 1.0 if high is None else high)
+        return first + (last - first) * torch.rand(n, generator=generator, device=generator.device)
+
+    def prior_scale(self, t: Tensor) -> Tensor:
+        """The share of noise."""
+        return t
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The time, stretched."""
+        return self.time_scale * t
+
+    def ode_times(self, progress: Tensor) -> Tensor:
+        """Evenly from 1 to (almost) 0."""
+        return (1 - progress.double()).clamp_min(self.smallest).float()
 
 
-def schedule_to_json(schedule: CosineDdpm | Edm) -> dict[str, Any]:
+Schedule = CosineDdpm | Edm | Flow
+SCHEDULES: dict[str, type[CosineDdpm] | type[Edm] | type[Flow]] = {"ddpm": CosineDdpm, "edm": Edm, "flow": Flow}
+
+
+def schedule_to_json(schedule: Schedule) -> dict[str, Any]:
     """Plain data for ``spec.json``."""
     return {"kind": schedule.kind, **asdict(schedule)}
 
 
-def schedule_from_json(data: dict[str, Any]) -> CosineDdpm | Edm:
-    """Inverts ``schedule_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    kind = data.get("kind", "")
-    if kind not in SCHEDULES:
-        raise ArtifactError(unknown_choice("noise process", kind, SCHEDULES))
-    try:
-        return SCHEDULES[kind](**{key: value for key, value in data.items() if key != "kind"})
-    except TypeError as error:
-        raise ArtifactError(f"The noise process in spec.json is not readable: {error}.") from error
+def schedule_from_json(data: dict[str, Any]) -> Schedule:
+    """Inverts ``schedule_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(SCHEDULES, data, "noise process")
 
 
 def _alpha_bar(betas: Tensor) -> Tensor:
@@ -214,6 +275,23 @@ def _alpha_bar(betas: Tensor) -> Tensor:
 def expand_like(value: Tensor, like: Tensor) -> Tensor:
     """Append axes to a per-sample ``value`` (B,) so that it broadcasts over ``like`` (B, ...)."""
     return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
+
+
+def level_times(schedule: NoiseSchedule, level: float, n: int, device: torch.device) -> Tensor:
+    """The time ``level`` for each of n samples, (n,)."""
+    dtype = torch.int64 if isinstance(schedule, CosineDdpm) else torch.float32
+    return torch.full((n,), level, dtype=dtype, device=device)
+
+
+def ddim_step(schedule: NoiseSchedule, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """From time t to s along the noise that ``x0`` implies: ``alpha(s) x0 + sigma(s) / sigma(t) (x_t - alpha(t) x0)``.
+
+    DDIM's update (arXiv 2010.02502, eq. 12), Euler's step for ``Edm`` and ``Flow``. Times (B,) or scalars.
+    """
+    alpha_t, sigma_t, alpha_s, sigma_s = (
+        expand_like(f(time), x_t) for time in (t, s) for f in (schedule.alpha, schedule.sigma)
+    )
+    return alpha_s * x0 + sigma_s / sigma_t * (x_t - alpha_t * x0)
 
 
 def diffuse(schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:

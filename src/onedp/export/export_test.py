@@ -22,7 +22,7 @@ from onedp.export.graph import PolicyGraph, record_levels
 from onedp.export.layers import ConvAsMatmul, FastMish
 from onedp.export.onnx_file import trace
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import MlpConfig, UnetConfig
+from onedp.nets.config import DitConfig, MlpConfig, UnetConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.types import FieldSpec, PolicySpec, episode_noise
 
@@ -38,6 +38,7 @@ SPEC = PolicySpec(
 )
 UNET = UnetConfig(channels=(8, 16), step_embed_dim=8, kernel_size=3, n_groups=4)
 MLP = MlpConfig(width=16, blocks=1, step_embed_dim=8)
+DIT = DitConfig(width=16, blocks=2, heads=2, step_embed_dim=8)
 
 
 def make_policy(network=MLP, schedule=None, sampler=None, parameterization="eps") -> TorchPolicy:
@@ -84,6 +85,8 @@ CASES = {
     "mlp-no-noise": (MLP, Edm(), OneStep(2.5, noise_scale=0.0), "edm"),
     "mlp-ddpm": (MLP, CosineDdpm(), Ddpm(3), "eps"),
     "mlp-heun": (MLP, Edm(), Heun(2), "edm"),
+    "dit-ddim": (DIT, CosineDdpm(), Ddim(2), "eps"),
+    "dit-edm-one-step": (DIT, Edm(), OneStep(2.5, noise_scale=0.5, input_scale=0.25), "edm"),
 }
 
 
@@ -108,9 +111,10 @@ def test_every_export_answers_as_the_policy(tmp_path, case):
     assert report["reference"]["weights_digest"] == policy.provenance["weights_digest"]
 
 
-def test_openvino_files_answer_as_the_policy(tmp_path):
+@pytest.mark.parametrize("network", [UNET, DIT], ids=["unet", "dit"])
+def test_openvino_files_answer_as_the_policy(tmp_path, network):
     pytest.importorskip("openvino")
-    save_policy(tmp_path / "policy", make_policy(UNET))
+    save_policy(tmp_path / "policy", make_policy(network))
     policy = load_policy(tmp_path / "policy")
     export_policy(tmp_path / "policy", "openvino", tmp_path / "out")
     exported = load_backend(tmp_path / "out")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from onedp.data.normalize import Normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.export.layers import reshape_layers
+from onedp.nets.dit import Dit
 from onedp.nets.mlp import Mlp
 from onedp.nets.unet1d import Unet1d
 from onedp.policy import TorchPolicy
@@ -180,29 +181,29 @@ class UnetAtLevels(nn.Module):
         return self.unet.modulated(x, list(film.split(self.sizes, dim=-1)))
 
 
-class MlpAtLevels(nn.Module):
-    """The MLP at fixed levels: the step embedding's share of its first condition layer is a constant."""
+class EncodedConditionAtLevels(nn.Module):
+    """An MLP or DiT at fixed levels: the step embedding's share of its first condition layer is a constant."""
 
     level_part: Tensor
     cond_weight: Tensor
 
-    def __init__(self, mlp: Mlp, network_times: Tensor):
+    def __init__(self, network: Mlp | Dit, network_times: Tensor):
         super().__init__()
-        first = cast(nn.Linear, mlp.cond_encoder[0])
-        step = mlp.step_encoder(network_times)
+        first = cast(nn.Linear, network.cond_encoder[0])
+        step = network.step_encoder(network_times)
         size = step.shape[1]
         self.register_buffer("level_part", (step @ first.weight[:, :size].T + first.bias).detach())
         self.register_buffer("cond_weight", first.weight[:, size:].T.contiguous().detach())
-        self.rest = mlp.cond_encoder[1:]
-        mlp.cond_encoder = nn.Sequential()
-        self.mlp = mlp
+        self.rest = network.cond_encoder[1:]
+        network.cond_encoder = nn.Sequential()
+        self.network = network
 
     def prepare(self, cond: Tensor) -> list[Tensor]:
         """What depends on the observation alone."""
         return [cond @ self.cond_weight]
 
     def forward(self, x: Tensor, level: int, prepared: list[Tensor]) -> Tensor:
-        return self.mlp.modulated(x, self.rest(prepared[0] + self.level_part[level]))
+        return self.network.modulated(x, self.rest(prepared[0] + self.level_part[level]))
 
 
 class AnyBackbone(nn.Module):
@@ -224,5 +225,9 @@ class AnyBackbone(nn.Module):
         return self.backbone(x, self.times[level] + 0 * cond[:, 0], cond)
 
 
-ADAPTERS: dict[type[nn.Module], Callable[..., nn.Module]] = {Unet1d: UnetAtLevels, Mlp: MlpAtLevels}
+ADAPTERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    Unet1d: UnetAtLevels,
+    Mlp: EncodedConditionAtLevels,
+    Dit: EncodedConditionAtLevels,
+}
 """Backbone to its form at fixed levels; others go through ``AnyBackbone``."""

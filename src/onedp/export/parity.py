@@ -66,11 +66,16 @@ def _inputs(
     seed = 1 + case
     obs, noise = manifest.example_inputs(batch, seed)
     if kind == "wide":
-        obs = {name: (2 * values - values.mean()).astype(np.float32) for name, values in obs.items()}
+        fields = {field.name: field for field in manifest.spec.observations}
+        wide = {name: 2 * values.astype(np.float32) - values.mean(dtype=np.float32) for name, values in obs.items()}
+        obs = {name: fields[name].nearest(values) for name, values in wide.items()}
     if kind == "recorded" and recorded is not None:
         available = len(next(iter(recorded.values())))
         rows = np.random.default_rng([seed, batch]).integers(0, available, batch)
-        obs = {name: np.ascontiguousarray(values[rows], dtype=np.float32) for name, values in recorded.items()}
+        obs = {
+            field.name: np.ascontiguousarray(recorded[field.name][rows], dtype=field.dtype)
+            for field in manifest.spec.observations
+        }
         noise = np.stack([episode_noise(seed, 1000 + row, manifest.noise_shape) for row in range(batch)])
     return obs, noise
 

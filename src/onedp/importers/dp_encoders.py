@@ -13,8 +13,8 @@ from torch import Tensor
 from onedp.errors import CheckpointError
 from onedp.importers.options import Options
 from onedp.nets.config import ImageEncoderConfig
-from onedp.nets.image_encoder import SpatialSoftmax
-from onedp.nets.resnet import feature_map_size
+from onedp.nets.image_encoder import SpatialSoftmax, feature_map_size
+from onedp.nets.resnet import HALVINGS
 from onedp.types import FieldSpec
 
 IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -118,7 +118,7 @@ def hybrid_encoder(policy: Options, fields: list[FieldSpec], raw: Mapping[str, T
     grids = {}
     for name, i in places.items():
         height, width = crop or next(each.shape[:2] for each in cameras if each.name == name)
-        pool = SpatialSoftmax(1, *feature_map_size(height, width), keypoints=1)
+        pool = SpatialSoftmax(1, *feature_map_size(height, width, HALVINGS), keypoints=1)
         grids[f"encoder.rgb_encoder.{i}.pool.pos_grid"] = pool.pos_grid
     config = ImageEncoderConfig(
         norm="group" if group_norm else "batch", keypoints=keypoint_weight.shape[0], features=out.shape[0], crop=crop

@@ -21,7 +21,7 @@ from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import CheckpointError, OneDPError, did_you_mean
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import EncoderConfig, UnetConfig
-from onedp.nets.image_encoder import ImageEncoder, encoded_size
+from onedp.nets.fields_encoder import FieldsEncoder
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task
 from onedp.types import FieldSpec, PolicySpec
@@ -94,8 +94,8 @@ def to_policy(
             f"The checkpoint's weights do not fit its configuration (names as onedp has them): {problem}."
         )
     check_sampler(imported.sampler, imported.schedule)
-    feature_dim = denoiser.encoder.feature_dim if isinstance(denoiser.encoder, ImageEncoder) else 0
-    denoiser.load_state_dict(_reordered(imported, pieces, ordered, feature_dim))
+    assert isinstance(denoiser.encoder, FieldsEncoder)
+    denoiser.load_state_dict(_reordered(imported, pieces, ordered, denoiser.encoder))
     return TorchPolicy(
         name=name,
         spec=spec,
@@ -201,12 +201,14 @@ def _part(scaling: Scaling, piece: _Piece) -> Scaling:
     return replace(scaling, stats=FieldStats(*(part.reshape(piece.ours.shape) for part in parts)))
 
 
-def _reordered(imported: Imported, pieces: list[_Piece], ordered: list[_Piece], feature_dim: int) -> dict[str, Tensor]:
+def _reordered(
+    imported: Imported, pieces: list[_Piece], ordered: list[_Piece], encoder: FieldsEncoder
+) -> dict[str, Tensor]:
     """Weights with the condition's columns, and the cameras' encoders, in the order of our spec."""
-    sizes = [encoded_size(piece.ours, feature_dim) for piece in pieces]
+    sizes = [encoder.encoded_size(piece.ours) for piece in pieces]
     starts = dict(zip([piece.ours.name for piece in pieces], np.cumsum([0, *sizes]).tolist(), strict=False))
     one_step = np.concatenate(
-        [starts[piece.ours.name] + np.arange(encoded_size(piece.ours, feature_dim)) for piece in ordered]
+        [starts[piece.ours.name] + np.arange(encoder.encoded_size(piece.ours)) for piece in ordered]
     )
     embedding, width = imported.network.step_embed_dim, sum(sizes)
     steps = [embedding + step * width + one_step for step in range(imported.n_obs_steps)]

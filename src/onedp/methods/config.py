@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from onedp.errors import OneDPError
+from onedp.nets.config import NetworkName
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,50 @@ class EmaConfig:
             )
 
 
+Config = TypeVar("Config", bound="MethodConfig")
+
+
+class MethodConfig:
+    """What the configs of all methods share; each is a frozen dataclass in this file or beside it."""
+
+    kind: ClassVar[str]
+    """Name under which the config is stored; several methods of the table may share it."""
+    main_optimizer: ClassVar[str] = "optimizer"
+    """Field of the optimizer that moves the policy, the one that ``--lr`` is about."""
+    default_network: ClassVar[NetworkName] = "unet-small"
+    """Network of the command line unless another is asked for."""
+    network_changes: ClassVar[Mapping[str, Any]] = {}
+    """What the method needs of the network's config."""
+
+    def with_rate(self: Config, lr: float) -> Config:
+        """The same with another learning rate of the main optimizer."""
+        optimizer = dataclasses.replace(getattr(self, self.main_optimizer), lr=lr)
+        return dataclasses.replace(self, **{self.main_optimizer: optimizer})  # type: ignore[type-var]
+
+    def with_rates_scaled(self: Config, factor: float) -> Config:
+        """The same with every optimizer's learning rate times ``factor``."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}  # type: ignore[arg-type]
+        scaled = {
+            name: dataclasses.replace(value, lr=factor * value.lr)
+            for name, value in values.items()
+            if isinstance(value, OptimizerConfig)
+        }
+        return dataclasses.replace(self, **scaled)  # type: ignore[type-var]
+
+    def with_phases_scaled(self: Config, share: float) -> Config:
+        """The same for a run of ``share`` times as many steps: phases counted in steps keep their share of it."""
+        return self
+
+
 @dataclass(frozen=True)
-class DenoisingConfig:
+class DenoisingConfig(MethodConfig):
     """Train a diffusion policy (the teacher) by denoising."""
 
-    process: Literal["ddpm", "edm"] = "ddpm"
-    """Noise process: cosine DDPM with 100 steps and noise prediction, or EDM with its preconditioning."""
+    kind = "denoising"
+
+    process: Literal["ddpm", "edm", "flow"] = "ddpm"
+    """Noise process: cosine DDPM with 100 steps and noise prediction, EDM with its preconditioning, or the linear
+    interpolant of flow matching with velocity prediction."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=1e-3, warmup_steps=500, decay="cosine", clip_norm=1.0)
     )
@@ -70,8 +111,34 @@ class DenoisingConfig:
 
 
 @dataclass(frozen=True)
-class OneDpConfig:
+class ActTrainingConfig(MethodConfig):
+    """Train ACT, a conditional VAE without diffusion (arXiv 2304.13705); its network is ``nets.config.ActConfig``."""
+
+    kind = "act"
+    default_network = "act"
+
+    kl_weight: float = 10.0
+    """Weight of the latent's KL divergence from its prior, against the mean absolute error of normalised actions."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            lr=3e-4, betas=(0.9, 0.999), weight_decay=1e-4, warmup_steps=500, decay="cosine", clip_norm=1.0
+        )
+    )
+    """Optimizer of the whole network."""
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    """Average whose weights are saved."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.kl_weight) and self.kl_weight >= 0):
+            raise OneDPError(f"kl_weight must not be negative, it is {self.kl_weight}.")
+
+
+@dataclass(frozen=True)
+class OneDpConfig(MethodConfig):
     """One-Step Diffusion Policy (arXiv 2410.21257): distil a teacher into a generator of one network pass."""
+
+    kind = "onedp"
+    main_optimizer = "generator"
 
     variant: Literal["s", "d"] = "s"
     """s: stochastic, with a generator score network; d: deterministic, without."""
@@ -93,6 +160,8 @@ class OneDpConfig:
     """Largest such level; None: step 95 of 100 (DDPM), unbounded (EDM)."""
     final_level_high: float | None = None
     """When given, ``level_high`` moves linearly to it over training (sharpens variant d)."""
+    annealed: bool = False
+    """The same with ends of the process's own: from noise 16 times the signal to noise 0.74 times the signal."""
     tracker_updates: int = 1
     """Tracker updates before each generator update."""
     tracker_warmup: int = 0
@@ -112,6 +181,15 @@ class OneDpConfig:
     """Teacher's sampler for the pairs; None: ddim:10 or heun:10."""
     normalize_gradient: bool = False
     """Divide each sample's gradient by the mean distance of student and teacher (DMD, arXiv 2311.18828, eq. 8)."""
+    divergence: Literal["kl", "fisher"] = "kl"
+    """What brings the student to the teacher: the paper's reverse KL, or SiD's Fisher divergence (variant s)."""
+    fisher_alpha: float = 1.2
+    """SiD's alpha (arXiv 2404.04057, eq. 23)."""
+    adversarial_weight: float = 0.0
+    """Weight of a critic on the tracker's features in the generator's gradient (variant s; DMD2, arXiv 2405.14867,
+    section 4.3). Its real samples are the teacher's solutions, so it needs regression_pairs."""
+    critic_weight: float = 0.1
+    """Weight of the critic's own loss beside the tracker's."""
     ema: EmaConfig | None = None
     """Average of the generator that is saved; None saves the last weights, as the paper."""
     acting_noise_scale: float = 1.0
@@ -120,6 +198,12 @@ class OneDpConfig:
     def __post_init__(self) -> None:
         if self.regression_steps and not self.regression_pairs:
             raise OneDPError("regression_steps need regression_pairs: how many teacher solutions to regress on.")
+        if self.annealed and (self.level_high is not None or self.final_level_high is not None):
+            raise OneDPError("annealed has its own level_high and final_level_high; leave them out.")
+        if self.variant == "d" and (self.divergence == "fisher" or self.adversarial_weight > 0):
+            raise OneDPError("The Fisher divergence and a critic need the generator score network: variant s.")
+        if self.adversarial_weight > 0 and not self.regression_pairs:
+            raise OneDPError("adversarial_weight needs regression_pairs: the critic's real samples.")
         for low, high in ((self.level_low, self.level_high), (self.level_low, self.final_level_high)):
             if low is not None and high is not None and low > high:
                 raise OneDPError(f"The levels of distribution matching end ({high:g}) below their start ({low:g}).")
@@ -133,5 +217,11 @@ class OneDpConfig:
         if self.acting_noise_scale <= 0:
             raise OneDPError("acting_noise_scale must be positive; for a deterministic policy use --method onedp-d.")
 
-
-MethodConfig = DenoisingConfig | OneDpConfig
+    def with_phases_scaled(self, share: float) -> OneDpConfig:
+        """Regression, its pairs and the tracker's warm-up; a step is left for matching, however few there are."""
+        return dataclasses.replace(
+            self,
+            regression_steps=math.floor(self.regression_steps * share),
+            regression_pairs=math.ceil(self.regression_pairs * share),
+            tracker_warmup=math.floor(self.tracker_warmup * share),
+        )

@@ -8,11 +8,24 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.few_step_samplers import Euler
 from onedp.diffusion.samplers import Ddim, Heun, Sampler
-from onedp.diffusion.schedule import CosineDdpm, diffuse
+from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, NoiseSchedule, diffuse
 from onedp.errors import TrainingError
 from onedp.methods.config import DenoisingConfig
-from onedp.methods.method import Batch, Method, OptimizerRole
+from onedp.methods.method import Batch, Method, OptimizerRole, Setting
+
+PROCESSES: dict[str, tuple[NoiseSchedule, str]] = {
+    "ddpm": (CosineDdpm(), "eps"),
+    "edm": (Edm(), "edm"),
+    "flow": (Flow(), "flow"),
+}
+"""Noise process and parameterisation by the name in the config."""
+
+
+def build(config: DenoisingConfig, setting: Setting) -> Denoising:
+    """For the table of methods."""
+    return Denoising(config, setting.untrained(*PROCESSES[config.process]), setting.steps, setting.clip)
 
 
 class Denoising(Method):
@@ -37,9 +50,9 @@ class Denoising(Method):
         return loss, {"loss": loss.detach()}
 
     def sampler(self) -> Sampler:
-        """DDIM-10, or Heun-10 for EDM: the references of every comparison."""
-        ddpm = isinstance(self.networks["denoiser"].schedule, CosineDdpm)
-        return Ddim(10, clip=self.clip) if ddpm else Heun(10, clip=self.clip)
+        """DDIM-10, Heun-10 for EDM (the references of every comparison), Euler-10 for flow matching."""
+        samplers = {"ddpm": Ddim, "edm": Heun, "flow": Euler}
+        return samplers[self.networks["denoiser"].schedule.kind](10, clip=self.clip)
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Denoising loss of the averaged weights on held-out windows."""

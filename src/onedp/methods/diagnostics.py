@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
-from onedp.diffusion.samplers import OneStep, Sampler
+from onedp.diffusion.samplers import Sampler
 from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.methods.method import Batch
 
@@ -22,7 +24,7 @@ def student_diagnostics(
     student: Denoiser,
     teacher: Denoiser,
     tracker: Denoiser | None,
-    student_sampler: OneStep,
+    student_sampler: Sampler,
     teacher_sampler: Sampler,
     batch: Batch,
     generator: torch.Generator,
@@ -36,14 +38,15 @@ def student_diagnostics(
     numbers = _band_numbers(student, teacher, tracker, student_sampler, batch, generator)
     repeated = Batch({name: values.repeat_interleave(DRAWS, dim=0) for name, values in batch.nobs.items()})
     shape = (len(repeated), *teacher.chunk_shape)
-    z = torch.randn(shape, generator=generator, device=generator.device)
+    z = _noise(student_sampler, shape, generator)
     draws = torch.randn(
         (len(repeated), teacher_sampler.draws, *teacher.chunk_shape), generator=generator, device=generator.device
     )
     teacher_cond = teacher.encode(repeated.nobs)
     truth = teacher_sampler.sample(teacher, teacher_cond, draws).unflatten(0, (-1, DRAWS)).flatten(2)
-    raw = student_sampler.generate(student, student.encode(repeated.nobs), student_sampler.noise_scale * z)
-    before = student_sampler.generate(teacher, teacher_cond, student_sampler.noise_scale * z)
+    unclipped = replace(student_sampler, clip=None)  # type: ignore[type-var]
+    raw = unclipped.sample(student, student.encode(repeated.nobs), z)
+    before = unclipped.sample(teacher, teacher_cond, z)
     mine = raw.unflatten(0, (-1, DRAWS)).flatten(2)  # (B, draws, Tp * Da)
     return numbers | {
         "student_spread": float(mine.std(dim=1).mean()),
@@ -55,17 +58,24 @@ def student_diagnostics(
     }
 
 
+def _noise(sampler: Sampler, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """What the sampler eats for chunks of ``shape`` (B, Tp, Da); at least one draw is taken, so that what is drawn
+    after it does not depend on the sampler being deterministic."""
+    drawn = (shape[0], max(1, sampler.draws), *shape[1:])
+    return torch.randn(drawn, generator=generator, device=generator.device)[:, : sampler.draws]
+
+
 def _band_numbers(
     student: Denoiser,
     teacher: Denoiser,
     tracker: Denoiser | None,
-    sampler: OneStep,
+    sampler: Sampler,
     batch: Batch,
     generator: torch.Generator,
 ) -> dict[str, float]:
     n = len(batch)
-    z = sampler.noise_scale * torch.randn((n, *teacher.chunk_shape), generator=generator, device=generator.device)
-    actions = sampler.generate(student, student.encode(batch.nobs), z)
+    z = _noise(sampler, (n, *teacher.chunk_shape), generator)
+    actions = replace(sampler, clip=None).sample(student, student.encode(batch.nobs), z)  # type: ignore[type-var]
     t = teacher.schedule.training_times(n, generator)
     x_t = diffuse(
         teacher.schedule, actions, t, torch.randn(actions.shape, generator=generator, device=generator.device)

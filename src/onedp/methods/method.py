@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import Sampler
+from onedp.diffusion.schedule import NoiseSchedule
+from onedp.errors import TrainingError
 from onedp.methods.config import EmaConfig, OptimizerConfig
 
 
@@ -38,11 +41,42 @@ class OptimizerRole:
     last_step: int
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a run gives to a method's builder."""
+
+    steps: int
+    """Training steps of the run."""
+    clip: float | None
+    """Limit of normalised actions when acting; None where data is not scaled to [-1, 1]."""
+    untrained: Callable[[NoiseSchedule, str], Denoiser]
+    """Makes an untrained denoiser of the run's network over a noise process, with a parameterisation."""
+    teacher: Denoiser | None = None
+    """Frozen teacher; None for methods without."""
+    teacher_sampler: Sampler | None = None
+    """How it is sampled."""
+    same_network: bool = True
+    """The student's network is the teacher's, so it can start from the teacher's weights."""
+
+    def source(self) -> tuple[Denoiser, Sampler]:
+        """Teacher and sampler of a distillation; raises ``TrainingError`` when the run has none."""
+        if self.teacher is None or self.teacher_sampler is None:
+            raise TrainingError("This method distils a teacher; the run has none.")
+        return self.teacher, self.teacher_sampler
+
+
+def trainable_copy(denoiser: Denoiser) -> Denoiser:
+    """A deep copy whose weights may change."""
+    return copy.deepcopy(denoiser).requires_grad_(True).train()
+
+
 class Method(ABC):
     """A way to train. Everything it draws comes from the generator it is given."""
 
     networks: dict[str, Denoiser]
     """Networks that training changes, by name."""
+    milestones: Mapping[int, str] = {}
+    """Steps after which what has been learnt so far is saved as a policy too, under a name each."""
     optimizers: dict[str, OptimizerRole]
     """Loss name to the optimizer that owns it."""
     averaged: dict[str, EmaConfig]
@@ -58,6 +92,10 @@ class Method(ABC):
         """
         return 0.0
 
+    def begin_step(self, step: int) -> None:
+        """Called before every step; what it changes must follow from the step and the networks alone."""
+        return
+
     @abstractmethod
     def updates(self, step: int) -> Sequence[str]:
         """Names of the losses to minimise in this step, in order; each is one optimizer step on a fresh batch."""
@@ -69,6 +107,10 @@ class Method(ABC):
     @abstractmethod
     def sampler(self) -> Sampler:
         """How the trained policy acts."""
+
+    def finished(self, network: Denoiser) -> Denoiser:
+        """The network to save and act with, made of the trained one."""
+        return network
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Numbers on held-out observations that tell whether training goes well; ``network`` is the result so far."""

@@ -7,7 +7,6 @@ network's estimate (variant S, their eq. 5) or the action itself (variant D, the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,32 +17,57 @@ from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import OneStep, Sampler
-from onedp.diffusion.schedule import CosineDdpm, NoiseSchedule, diffuse, expand_like
+from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
+from onedp.methods.adversarial import Critic, critic_loss, realism_loss
 from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
-from onedp.methods.method import Batch, Method, OptimizerRole
-from onedp.methods.pairs import PairPool, load_pairs, make_pairs, save_pairs
+from onedp.methods.distillation import gradient_at, require_deterministic
+from onedp.methods.fisher import fisher_loss
+from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or
+from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
+from onedp.methods.pairs import PairPool, prepared_pairs
+from onedp.methods.regression import one_step_student, regression_loss
+
+
+def build(config: OneDpConfig, setting: Setting) -> OneDp:
+    """For the table of methods."""
+    student = None
+    if not setting.same_network:
+        if not config.regression_steps:
+            raise OneDPError(
+                "A student with a network of its own knows nothing yet and needs the regression phase "
+                "(regression_steps and regression_pairs, as --preset small of onedp-s has)."
+            )
+        student = one_step_student(setting)
+    return OneDp(config, *setting.source(), setting.steps, student)
 
 
 class OneDp(Method):
     """Distil ``teacher`` into a generator; phases: regression (if any), tracker warm-up (if any), matching."""
 
-    def __init__(self, config: OneDpConfig, teacher: Denoiser, teacher_sampler: Sampler, steps: int):
+    def __init__(
+        self,
+        config: OneDpConfig,
+        teacher: Denoiser,
+        teacher_sampler: Sampler,
+        steps: int,
+        student: Denoiser | None = None,
+    ):
         self.config = config
         self.teacher = teacher.requires_grad_(False).eval()
         self.teacher_sampler = teacher_sampler
         self.steps = steps
-        self.networks = {"generator": trainable_copy(teacher)}
-        low, level, high = _default_levels(teacher.schedule)
-        self.levels = (
-            low if config.level_low is None else config.level_low,
-            high if config.level_high is None else config.level_high,
-        )
-        if config.final_level_high is not None and self.levels[1] is None:
+        self.networks = {"generator": trainable_copy(teacher) if student is None else student}
+        low, level, high = default_levels(teacher.schedule)
+        self.final_high = config.final_level_high
+        if config.annealed:
+            high, self.final_high = annealed_levels(teacher.schedule)
+        self.levels = (given_or(config.level_low, low), given_or(config.level_high, high))
+        if self.final_high is not None and self.levels[1] is None:
             raise OneDPError("EDM levels have no upper end of their own: final_level_high needs level_high too.")
-        _check_levels(self.levels, config.final_level_high, teacher)
+        check_levels(self.levels, self.final_high, teacher.schedule)
         level = config.initial_level if config.initial_level is not None else level
         self.one_step = OneStep(level=level, input_scale=config.input_noise_scale)
         matching = config.regression_steps + config.tracker_warmup
@@ -52,16 +76,16 @@ class OneDp(Method):
                 f"{config.regression_steps} steps of regression and {config.tracker_warmup} of tracker warm-up leave "
                 f"none of the {steps} steps for distribution matching. Give more steps."
             )
-        if config.regression_steps and teacher_sampler.draws != 1:
-            raise OneDPError(
-                f"Regression needs a deterministic sampler (ddim:N or heun:N), not {teacher_sampler.label}: a solution "
-                "must belong to one noise."
-            )
+        self.needs_pairs = bool(config.regression_steps) or config.adversarial_weight > 0
+        if self.needs_pairs:
+            require_deterministic(teacher_sampler.draws, teacher_sampler.label)
         self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps)}
         if config.regression_steps:
             self.optimizers["regression"] = OptimizerRole("generator", config.regression, 0, config.regression_steps)
         if config.variant == "s":
             self.networks["tracker"] = trainable_copy(teacher)
+            if config.adversarial_weight > 0:
+                self.networks["tracker"].critic = Critic(teacher)
             self.optimizers["tracker"] = OptimizerRole("tracker", config.tracker, config.regression_steps, steps)
         self.averaged = {"generator": config.ema} if config.ema else {}
         self.result = "generator"
@@ -69,14 +93,12 @@ class OneDp(Method):
 
     def prepare(self, nobs: Mapping[str, Tensor], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions for the regression phase, or find them from before a resume."""
-        if not self.config.regression_steps:
+        if not self.needs_pairs:
             return 0.0
-        file = folder / "pairs.safetensors"
-        self._pairs = load_pairs(file, key, generator.device)
-        if self._pairs is None:
-            count, deterministic = self.config.regression_pairs, self.config.variant == "d"
-            self._pairs = make_pairs(self.teacher, self.teacher_sampler, nobs, count, deterministic, generator)
-            save_pairs(file, self._pairs, key)
+        config, deterministic = self.config, self.config.variant == "d"
+        self._pairs = prepared_pairs(
+            self.teacher, self.teacher_sampler, nobs, config.regression_pairs, deterministic, folder, key, generator
+        )
         return self._pairs.seconds
 
     def updates(self, step: int) -> Sequence[str]:
@@ -92,7 +114,7 @@ class OneDp(Method):
     def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss ``name`` on observations alone; expert actions are never looked at."""
         if name == "tracker":
-            return self._tracker_loss(batch, generator)
+            return self._tracker_loss(batch, step, generator)
         if name == "regression":
             return self._regression_loss(batch, generator)
         return self._generator_loss(batch, step, generator)
@@ -113,24 +135,25 @@ class OneDp(Method):
         z = self._student_noise(batch, generator)
         return self.one_step.generate(student, student.encode(batch.nobs), z)
 
-    def _tracker_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def _tracker_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoising training of the generator score network on the student's own, detached actions (their eq. 6)."""
         with torch.no_grad():
             actions = self._student_actions(batch, generator)
         loss = denoising_loss(self.networks["tracker"], actions, batch, generator)
-        return loss, {"tracker_loss": loss.detach()}
+        numbers = {"tracker_loss": loss.detach()}
+        if self.config.adversarial_weight > 0:
+            real, _, chunks = self.pairs.draw(len(batch), generator)
+            t = self._levels(len(batch), step, generator)
+            adversarial = critic_loss(self.networks["tracker"], real, chunks, batch, actions, t, generator)
+            loss = loss + self.config.critic_weight * adversarial
+            numbers["critic_loss"] = adversarial.detach()
+        return loss, numbers
 
     def _regression_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Error to the teacher's ODE solution from the same noise (variant D: from z = 0), squared or pseudo-Huber."""
-        if self._pairs is None:
-            raise TrainingError("prepare() must run before the regression phase.")
-        student = self.networks["generator"]
-        pairs, noise, target = self._pairs.draw(len(batch), generator)
-        actions = self.one_step.generate(student, student.encode(pairs.nobs), noise)
-        squared = (actions - target).square().mean(dim=(1, 2))
-        huber = self.config.regression_huber
-        loss = squared.mean() if huber is None else ((squared + huber**2).sqrt() - huber).mean()
-        return loss, {"regression_rms": squared.detach().mean().sqrt()}
+        return regression_loss(
+            self.networks["generator"], self.one_step, self.pairs, len(batch), self.config.regression_huber, generator
+        )
 
     def _generator_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Their eq. 5 (S) and 8 (D) as an inner product with a detached gradient."""
@@ -138,17 +161,38 @@ class OneDp(Method):
         t = self._levels(len(batch), step, generator)
         eps = torch.randn(actions.shape, generator=generator, device=actions.device)
         with torch.no_grad():
-            gradient = onedp_gradient(
-                actions, t, eps, batch, self.teacher, self.networks.get("tracker"), self.config.normalize_gradient
-            )
+            gradient = self._gradient(actions, t, eps, batch)
         loss = (gradient * actions).sum(dim=(1, 2)).mean()
         return loss, {"gradient_norm": gradient.flatten(1).norm(dim=1).mean()}
 
+    def _gradient(self, actions: Tensor, t: Tensor, eps: Tensor, batch: Batch) -> Tensor:
+        """What the generator descends along: of the reverse KL or the Fisher divergence, and of the critic's doubt."""
+        config, tracker = self.config, self.networks.get("tracker")
+        if config.divergence == "fisher":
+            assert tracker is not None  # the config looks
+            gradient = gradient_at(
+                lambda a: fisher_loss(a, t, eps, batch, self.teacher, tracker, config.fisher_alpha).sum(), actions
+            )
+        else:
+            gradient = onedp_gradient(actions, t, eps, batch, self.teacher, tracker, config.normalize_gradient)
+        if config.adversarial_weight > 0:
+            assert tracker is not None
+            doubt = gradient_at(lambda a: realism_loss(tracker, a, t, eps, batch).sum(), actions)
+            gradient = gradient + config.adversarial_weight * doubt
+        return gradient
+
+    @property
+    def pairs(self) -> PairPool:
+        """The teacher's solutions; raises ``TrainingError`` before ``prepare``."""
+        if self._pairs is None:
+            raise TrainingError("prepare() must run before the regression phase.")
+        return self._pairs
+
     def _levels(self, n: int, step: int, generator: torch.Generator) -> Tensor:
         low, high = self.levels
-        if self.config.final_level_high is not None and high is not None:
+        if self.final_high is not None and high is not None:
             progress = min(1.0, step / max(1, self.steps - 1))
-            high = high + progress * (self.config.final_level_high - high)
+            high = high + progress * (self.final_high - high)
         return self.teacher.schedule.times_between(n, low, high, generator)
 
     def _student_noise(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
@@ -156,22 +200,6 @@ class OneDp(Method):
         if self.config.variant == "d":
             return torch.zeros(shape, device=generator.device)
         return torch.randn(shape, generator=generator, device=generator.device)
-
-
-def _check_levels(levels: tuple[float | None, float | None], final_high: float | None, teacher: Denoiser) -> None:
-    """Raise ``OneDPError`` unless the levels of matching, defaults filled in, are a range."""
-    low, high = levels
-    for end in (high, final_high):
-        if low is not None and end is not None and low > end:
-            raise OneDPError(f"The levels of distribution matching end ({end:g}) below their start ({low:g}).")
-    if isinstance(teacher.schedule, CosineDdpm):
-        if any(level is not None and not 0 <= level < teacher.schedule.steps for level in (low, high, final_high)):
-            raise OneDPError(
-                f"The levels of distribution matching ({low}, {high}, {final_high}) must be steps of the process: 0 to "
-                f"{teacher.schedule.steps - 1}."
-            )
-    elif any(level is not None and not level > 0 for level in (low, high, final_high)):
-        raise OneDPError(f"The levels of distribution matching ({low}, {high}, {final_high}) must be positive.")
 
 
 def onedp_gradient(
@@ -196,16 +224,3 @@ def onedp_gradient(
     if normalize:
         gradient = gradient / (actions - teacher_x0).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-5)
     return gradient
-
-
-def trainable_copy(denoiser: Denoiser) -> Denoiser:
-    """A deep copy whose weights may change."""
-    return copy.deepcopy(denoiser).requires_grad_(True).train()
-
-
-def _default_levels(schedule: NoiseSchedule) -> tuple[float | None, float, float | None]:
-    """Lowest level of matching, the generator's level and the highest: steps 2, 65 and 95 of a hundred, or EDM's."""
-    if not isinstance(schedule, CosineDdpm):
-        return None, 2.5, None
-    low, level, high = (max(1, round(share * schedule.steps)) for share in (0.02, 0.65, 0.95))
-    return float(low), float(min(level, schedule.steps - 1)), float(min(high, schedule.steps - 1))

@@ -72,6 +72,25 @@ def make_pairs(
     return PairPool(chosen, noise, torch.cat(targets), time.perf_counter() - start)
 
 
+def prepared_pairs(
+    teacher: Denoiser,
+    sampler: Sampler,
+    nobs: Mapping[str, Tensor],
+    count: int,
+    deterministic: bool,
+    folder: Path,
+    key: str,
+    generator: torch.Generator,
+) -> PairPool:
+    """``make_pairs``, or the pairs that an earlier start of the run (``key``) left in ``folder``."""
+    file = folder / "pairs.safetensors"
+    pool = load_pairs(file, key, generator.device)
+    if pool is None:
+        pool = make_pairs(teacher, sampler, nobs, count, deterministic, generator)
+        save_pairs(file, pool, key)
+    return pool
+
+
 def save_pairs(path: Path, pool: PairPool, key: str) -> None:
     """Keep the pairs beside the run, so resuming does not make them again; ``key`` says what they belong to."""
     tensors = {f"nobs/{name}": values for name, values in pool.nobs.items()}

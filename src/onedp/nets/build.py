@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, TypeVar
+from dataclasses import asdict, replace
+from typing import Any
 
 from torch import nn
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.schedule import NoiseSchedule
-from onedp.errors import ArtifactError, OneDPError, unknown_choice
+from onedp.errors import OneDPError
+from onedp.nets.act import Act
 from onedp.nets.config import (
     ENCODERS,
     NETWORKS,
+    ActConfig,
+    DitConfig,
     EncoderConfig,
     ImageEncoderConfig,
     MlpConfig,
     NetworkConfig,
+    PointEncoderConfig,
     StateEncoderConfig,
     UnetConfig,
 )
+from onedp.nets.dit import Dit
+from onedp.nets.fields_encoder import FieldsEncoder
+from onedp.nets.gaussian import GaussianHead
 from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
+from onedp.nets.point_encoder import PointEncoder
 from onedp.nets.state_encoder import StateEncoder
 from onedp.nets.unet1d import Unet1d
+from onedp.typed_json import kind_from_json
 from onedp.types import PolicySpec
 
 
 def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn.Module:
     """Untrained backbone; raises ``OneDPError`` when the horizon does not fit the U-Net's depth."""
+    if config.gaussian:
+        action = replace(spec.action, shape=(2 * spec.action_dim,))
+        wide = replace(spec, action=action, action_low=2 * spec.action_low, action_high=2 * spec.action_high)
+        return GaussianHead(build_backbone(replace(config, gaussian=False), wide, cond_dim))
     if isinstance(config, UnetConfig):
         factor = 2 ** (len(config.channels) - 1)
         if spec.horizon % factor:
@@ -56,15 +69,39 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
             config.expansion,
             config.step_embed_dim,
         )
+    if isinstance(config, DitConfig):
+        return Dit(
+            spec.horizon,
+            spec.action_dim,
+            cond_dim,
+            config.width,
+            config.blocks,
+            config.heads,
+            config.expansion,
+            config.step_embed_dim,
+        )
+    if isinstance(config, ActConfig):
+        return Act(
+            spec.horizon,
+            spec.action_dim,
+            cond_dim,
+            spec.n_obs_steps,
+            config.width,
+            config.heads,
+            config.expansion,
+            config.encoder_blocks,
+            config.decoder_blocks,
+            config.latent_dim,
+        )
     raise OneDPError(f"No builder for the network config {type(config).__name__}.")
 
 
-def build_encoder(config: EncoderConfig, spec: PolicySpec) -> StateEncoder | ImageEncoder:
-    """Untrained encoder; raises ``OneDPError`` when the spec has pictures and the encoder takes none."""
+def build_encoder(config: EncoderConfig, spec: PolicySpec) -> FieldsEncoder:
+    """Untrained encoder; raises ``OneDPError`` when it cannot read the spec's observations."""
     if isinstance(config, ImageEncoderConfig):
         return ImageEncoder(config, spec)
-    if pictures := [field.name for field in spec.observations if field.is_image]:
-        raise OneDPError(f"The observations {pictures} are pictures, which need an image encoder, not '{config.kind}'.")
+    if isinstance(config, PointEncoderConfig):
+        return PointEncoder(config, spec)
     return StateEncoder(spec)
 
 
@@ -87,24 +124,10 @@ def network_to_json(config: NetworkConfig | EncoderConfig) -> dict[str, Any]:
 
 
 def network_from_json(data: dict[str, Any]) -> NetworkConfig:
-    """Inverts ``network_to_json``; raises ``ArtifactError`` on an unknown kind or entry."""
-    return _from_json("network", NETWORKS, data)
+    """Inverts ``network_to_json``; raises ``ArtifactError`` on an unknown kind or entry, or one of a wrong type."""
+    return kind_from_json(NETWORKS, data, "network")
 
 
 def encoder_from_json(data: dict[str, Any]) -> EncoderConfig:
     """As ``network_from_json``, for encoders."""
-    return _from_json("encoder", ENCODERS, data)
-
-
-Config = TypeVar("Config")
-
-
-def _from_json(what: str, table: dict[str, type[Config]], data: dict[str, Any]) -> Config:
-    kind = data.get("kind", "")
-    if kind not in table:
-        raise ArtifactError(unknown_choice(what, kind, table))
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"}
-    try:
-        return table[kind](**values)
-    except TypeError as error:
-        raise ArtifactError(f"The {what} in spec.json is not readable: {error}.") from error
+    return kind_from_json(ENCODERS, data, "encoder")

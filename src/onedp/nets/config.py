@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from onedp.errors import OneDPError
+from onedp.types import PolicySpec
+
 
 @dataclass(frozen=True)
 class UnetConfig:
@@ -22,8 +25,20 @@ class UnetConfig:
     """The condition scales and shifts each block's channels; False: it only shifts them."""
     final_groups: int | None = None
     """Groups of the last block; None: as ``n_groups`` (LeRobot and Diffusion Policy always have 8 there)."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "unet"
+
+    def __post_init__(self) -> None:
+        sizes = (*self.channels, self.step_embed_dim, self.kernel_size, self.n_groups, self.final_groups or 1)
+        if not self.channels or min(sizes) < 1 or self.kernel_size % 2 == 0:
+            raise OneDPError(
+                f"A U-Net needs channels, and sizes of at least 1 with an odd kernel_size, not {self.channels}, "
+                f"step_embed_dim {self.step_embed_dim}, kernel_size {self.kernel_size}, n_groups {self.n_groups}."
+            )
+        if any(width % groups for width in self.channels for groups in (self.n_groups, self.final_groups or 1)):
+            raise OneDPError(f"The channels {self.channels} must be multiples of the groups ({self.n_groups}).")
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,71 @@ class MlpConfig:
     """Hidden width inside a block, in units of ``width``."""
     step_embed_dim: int = 128
     """Size of the embedding of the noise level."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
 
     kind = "mlp"
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.blocks, self.expansion, self.step_embed_dim) < 1:
+            raise OneDPError(f"Every size of an MLP must be at least 1: {self}.")
+
+
+@dataclass(frozen=True)
+class DitConfig:
+    """Transformer over the chunk's steps, conditioned by adaptive layer norm (DiT)."""
+
+    width: int = 256
+    """Size of a token; divisible by the number of heads."""
+    blocks: int = 6
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads."""
+    expansion: int = 4
+    """Hidden width of the feed-forward parts, in units of ``width``."""
+    step_embed_dim: int = 128
+    """Size of the embedding of the noise level."""
+    gaussian: bool = False
+    """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
+
+    kind = "dit"
+
+    def __post_init__(self) -> None:
+        _check_transformer(self.width, self.heads, self)
+        if min(self.blocks, self.expansion) < 1 or self.step_embed_dim < 4:
+            raise OneDPError(f"A transformer has sizes of at least 1 and a step embedding of at least 4: {self}.")
+
+
+@dataclass(frozen=True)
+class ActConfig:
+    """The conditional VAE of ACT, the baseline without diffusion: for the method act alone."""
+
+    width: int = 256
+    """Size of a token; divisible by the number of heads."""
+    heads: int = 4
+    """Attention heads."""
+    expansion: int = 4
+    """Hidden width of the feed-forward parts, in units of ``width``."""
+    encoder_blocks: int = 4
+    """Blocks of the encoder of actions (used in training only) and of that of observations, each."""
+    decoder_blocks: int = 4
+    """Blocks that make the chunk."""
+    latent_dim: int = 32
+    """Size of the latent."""
+
+    kind = "act"
+    only_method = "act"
+    gaussian = False  # only denoising networks can be
+
+    def __post_init__(self) -> None:
+        _check_transformer(self.width, self.heads, self)
+        if min(self.expansion, self.encoder_blocks, self.decoder_blocks, self.latent_dim) < 1:
+            raise OneDPError(f"Every size of ACT's network must be at least 1: {self}.")
+
+
+def _check_transformer(width: int, heads: int, config: object) -> None:
+    if heads < 1 or width < 1 or width % heads:
+        raise OneDPError(f"The width ({width}) of attention must be divisible by the heads ({heads}): {config}.")
 
 
 @dataclass(frozen=True)
@@ -47,14 +125,15 @@ class StateEncoderConfig:
     """All fields of all observation steps in one vector, no weights."""
 
     kind = "state"
+    training_crop = None  # as ImageEncoderConfig's
 
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """A ResNet for pictures; the other fields are passed on as they are."""
+    """A ResNet or a small network for pictures; the other fields are passed on as they are."""
 
-    backbone: Literal["resnet18", "resnet34"] = "resnet18"
-    """Convolutional network."""
+    backbone: Literal["resnet18", "resnet34", "light"] = "resnet18"
+    """Convolutional network; light has four convolutions, for CPUs."""
     norm: Literal["group", "batch"] = "group"
     """Group normalisation with 16 channels a group, or batch normalisation with fixed statistics."""
     pool: Literal["spatial_softmax", "average"] = "spatial_softmax"
@@ -64,7 +143,7 @@ class ImageEncoderConfig:
     features: int | None = None
     """Output of the linear layer; None: two for each keypoint."""
     crop: tuple[int, int] | None = None
-    """Height and width of the part at the centre that is looked at [px]; None: everything."""
+    """Height and width of the part that is looked at [px]: at the centre when acting; None: everything."""
     resize: tuple[int, int] | None = None
     """Height and width that pictures are scaled to before the crop [px]; None: as they are."""
     shared: bool = False
@@ -72,15 +151,76 @@ class ImageEncoderConfig:
 
     kind = "image"
 
+    @property
+    def training_crop(self) -> tuple[int, int] | None:
+        """Height and width of the part that training looks at, at random [px]; None: what is looked at when acting.
 
-EncoderConfig = StateEncoderConfig | ImageEncoderConfig
-ENCODERS: dict[str, type[StateEncoderConfig] | type[ImageEncoderConfig]] = {
+        Pictures that are scaled first are cropped at the centre in training too.
+        """
+        return self.crop if self.resize is None else None
+
+
+@dataclass(frozen=True)
+class PointEncoderConfig:
+    """The encoder of 3D Diffusion Policy for point clouds; the other fields are passed on as they are."""
+
+    widths: tuple[int, ...] = (64, 128, 256)
+    """Widths of the MLP that every point goes through."""
+    features: int = 64
+    """Numbers that describe one point cloud."""
+
+    kind = "points"
+    training_crop = None
+
+
+EncoderConfig = StateEncoderConfig | ImageEncoderConfig | PointEncoderConfig
+ENCODERS: dict[str, type[StateEncoderConfig] | type[ImageEncoderConfig] | type[PointEncoderConfig]] = {
     "state": StateEncoderConfig,
     "image": ImageEncoderConfig,
+    "points": PointEncoderConfig,
 }
 
-NetworkConfig = UnetConfig | MlpConfig
-NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig]] = {"unet": UnetConfig, "mlp": MlpConfig}
+EncoderName = Literal["state", "light", "resnet18", "points"]
+"""Encoders of the command line."""
+
+
+def fitting_encoder(spec: PolicySpec) -> EncoderName:
+    """The encoder that the observations ask for: light for pictures, points for point clouds, else state.
+
+    Raises ``OneDPError`` for both at once, which no encoder reads.
+    """
+    pictures = [field.name for field in spec.observations if field.is_image]
+    clouds = [field.name for field in spec.observations if field.is_point_cloud]
+    if pictures and clouds:
+        raise OneDPError(
+            f"No encoder reads pictures ({', '.join(pictures)}) and point clouds ({', '.join(clouds)}) together. Leave "
+            "one of them out, or choose an encoder: light and resnet18 take the points as one flat vector."
+        )
+    return "light" if pictures else "points" if clouds else "state"
+
+
+def named_encoder(name: EncoderName, spec: PolicySpec) -> EncoderConfig:
+    """An encoder of the command line for the fields of ``spec``.
+
+    Pictures are cropped to seven eighths of the smallest camera's size (84 of 96 pixels in Diffusion Policy), at random
+    in training.
+    """
+    if name == "state":
+        return StateEncoderConfig()
+    if name == "points":
+        return PointEncoderConfig()
+    sizes = [field.shape for field in spec.observations if field.is_image]
+    crop = (min(size[0] for size in sizes) * 7 // 8, min(size[1] for size in sizes) * 7 // 8) if sizes else None
+    return ImageEncoderConfig(backbone=name, crop=crop)
+
+
+NetworkConfig = UnetConfig | MlpConfig | DitConfig | ActConfig
+NETWORKS: dict[str, type[UnetConfig] | type[MlpConfig] | type[DitConfig] | type[ActConfig]] = {
+    "unet": UnetConfig,
+    "mlp": MlpConfig,
+    "dit": DitConfig,
+    "act": ActConfig,
+}
 
 NETWORK_SIZES: dict[str, NetworkConfig] = {
     "unet-small": UnetConfig(channels=(32, 64, 128)),  # 1.4 M weights with Push-T's keypoints
@@ -89,5 +229,11 @@ NETWORK_SIZES: dict[str, NetworkConfig] = {
     "unet-medium": UnetConfig(channels=(128, 256, 512)),  # 17 M
     "unet-large": UnetConfig(channels=(256, 512, 1024)),  # 65 M, the paper's network for EDM and real robots
     "mlp": MlpConfig(),
+    "dit-small": DitConfig(width=128, blocks=4),
+    "dit": DitConfig(),
+    "act": ActConfig(),
 }
 """Named networks of the command line."""
+
+NetworkName = Literal["unet-small", "unet-slim", "unet", "unet-medium", "unet-large", "mlp", "dit-small", "dit", "act"]
+"""Their names, for ``--help``."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
 from onedp.errors import ArtifactError
 from onedp.nets.config import ImageEncoderConfig
-from onedp.nets.resnet import STAGE_CHANNELS, feature_map_size, resnet_features
+from onedp.nets.fields_encoder import FieldsEncoder
+from onedp.nets.light_cnn import LIGHT_CHANNELS, LIGHT_HALVINGS, light_features
+from onedp.nets.resnet import HALVINGS, STAGE_CHANNELS, resnet_features
 from onedp.types import FieldSpec, PolicySpec
 
 
@@ -38,35 +38,51 @@ class CameraEncoder(nn.Module):
         height, width = config.resize or (height, width)
         if config.crop is not None and (config.crop[0] > height or config.crop[1] > width):
             raise ArtifactError(f"The crop {config.crop} is larger than the picture of {height} x {width} pixels.")
-        self.backbone = resnet_features(config.backbone, config.norm)
+        self.backbone, channels, halvings = picture_features(config)
         if config.pool == "average":
             self.pool: nn.Module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
             self.out: nn.Module = nn.Identity()
-            self.output_dim = STAGE_CHANNELS[-1]
+            self.output_dim = channels
         else:
-            size = feature_map_size(*(config.crop or (height, width)))
+            size = feature_map_size(*(config.crop or (height, width)), halvings)
             self.output_dim = config.features or 2 * config.keypoints
-            self.pool = SpatialSoftmax(STAGE_CHANNELS[-1], *size, config.keypoints)
+            self.pool = SpatialSoftmax(channels, *size, config.keypoints)
             self.out = nn.Linear(2 * config.keypoints, self.output_dim)
 
     def forward(self, pictures: Tensor) -> Tensor:
         if self.resize is not None:
             pictures = nn.functional.interpolate(pictures, self.resize, mode="bilinear", antialias=True)
         if self.crop is not None:
-            pictures = centre_crop(pictures, *self.crop)
+            pictures = centre_crop(pictures, *self.crop)  # changes nothing where the training data was cropped already
         return self.out(self.pool(self.backbone(pictures))).relu()  # average features are not negative anyway
 
 
-class ImageEncoder(nn.Module):
+def picture_features(config: ImageEncoderConfig) -> tuple[nn.Sequential, int, int]:
+    """The convolutional network, its output channels, and how often it halves the picture; raises ``ArtifactError``."""
+    if config.backbone != "light":
+        return resnet_features(config.backbone, config.norm), STAGE_CHANNELS[-1], HALVINGS
+    if config.norm != "group":
+        raise ArtifactError(f"The light image encoder has group normalisation only, not '{config.norm}'.")
+    return light_features(), LIGHT_CHANNELS[-1], LIGHT_HALVINGS
+
+
+def feature_map_size(height: int, width: int, halvings: int) -> tuple[int, int]:
+    """Height and width of the features of a picture."""
+    for _ in range(halvings):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
+class ImageEncoder(FieldsEncoder):
     """``{name: (B, To, *shape)} -> (B, To * features)``: fields in the spec's order within each step.
 
     Pictures are fields of shape (H, W, 3) and type uint8, normalised like every other field. They are cropped at the
-    centre, in training too: teacher and student must see the same.
+    centre; where training looks at random parts, they have been cut out before, so that all networks of a method see
+    the same.
     """
 
     def __init__(self, config: ImageEncoderConfig, spec: PolicySpec):
-        super().__init__()
-        self.fields = spec.observations
+        super().__init__(spec)
         self.cameras = [field.name for field in self.fields if field.is_image]
         sizes = {field.shape for field in self.fields if field.is_image}
         if not self.cameras or any(shape[2] != 3 for shape in sizes):
@@ -76,7 +92,6 @@ class ImageEncoder(nn.Module):
         shapes = {field.name: field.shape for field in self.fields}
         named = self.cameras[:1] if config.shared else self.cameras
         self.rgb_encoder = nn.ModuleList(CameraEncoder(config, *shapes[name][:2]) for name in named)
-        self.output_dim = spec.n_obs_steps * sum(encoded_size(field, self.feature_dim) for field in self.fields)
 
     @property
     def feature_dim(self) -> int:
@@ -85,25 +100,19 @@ class ImageEncoder(nn.Module):
         assert isinstance(encoder, CameraEncoder)
         return encoder.output_dim
 
-    def forward(self, nobs: Mapping[str, Tensor]) -> Tensor:
-        steps = []
-        for field in self.fields:
-            values = nobs[field.name]
-            if field.is_image:
-                encoder = self.rgb_encoder[self.cameras.index(field.name) if len(self.rgb_encoder) > 1 else 0]
-                pictures = values.flatten(0, 1).permute(0, 3, 1, 2)  # (B To, 3, H, W)
-                steps.append(encoder(pictures).unflatten(0, values.shape[:2]))
-            else:
-                steps.append(values.flatten(2))
-        return torch.cat(steps, dim=-1).flatten(1)
+    def encoded_size(self, field: FieldSpec) -> int:
+        return self.feature_dim if field.is_image else super().encoded_size(field)
 
-
-def encoded_size(field: FieldSpec, feature_dim: int) -> int:
-    """Numbers that a field brings to one step of the condition."""
-    return feature_dim if field.is_image else field.size
+    def encode_field(self, field: FieldSpec, values: Tensor) -> Tensor:
+        if not field.is_image:
+            return super().encode_field(field, values)
+        encoder = self.rgb_encoder[self.cameras.index(field.name) if len(self.rgb_encoder) > 1 else 0]
+        pictures = values.flatten(0, 1).permute(0, 3, 1, 2)  # (B To, 3, H, W)
+        return encoder(pictures).view(-1, self.n_obs_steps, self.feature_dim)
 
 
 def centre_crop(pictures: Tensor, height: int, width: int) -> Tensor:
     """The middle of ``(B, C, H, W)``, half pixels rounded to even as torchvision does."""
-    top, left = (round((size - part) / 2) for size, part in zip(pictures.shape[2:], (height, width), strict=True))
+    sizes = (int(size) for size in pictures.shape[2:])  # an export traces tensors, which cannot be rounded to numbers
+    top, left = (round((size - part) / 2) for size, part in zip(sizes, (height, width), strict=True))
     return pictures[:, :, top : top + height, left : left + width]

@@ -14,6 +14,8 @@ from onedp.errors import ArtifactError, unknown_choice
 STAGE_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks of the four stages."""
 STAGE_CHANNELS = (64, 128, 256, 512)
+HALVINGS = 5
+"""How often a ResNet halves the picture."""
 CHANNELS_PER_GROUP = 16
 """Of the group normalisation that replaces batch normalisation (Diffusion Policy)."""
 
@@ -77,10 +79,3 @@ def resnet_features(name: str, norm: str) -> nn.Sequential:
         channels = width
     stem = [_conv(3, STAGE_CHANNELS[0], 7, 2), _norm(norm, STAGE_CHANNELS[0]), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     return nn.Sequential(*stem, *stages)
-
-
-def feature_map_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of the features of a picture."""
-    for _ in range(5):
-        height, width = (height + 1) // 2, (width + 1) // 2
-    return height, width

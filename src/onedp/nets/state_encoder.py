@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor, nn
-
+from onedp.errors import OneDPError
+from onedp.nets.fields_encoder import FieldsEncoder
 from onedp.types import PolicySpec
 
 
-class StateEncoder(nn.Module):
-    """``{name: (B, To, *shape)} -> (B, To * sum of sizes)``, fields in the spec's order within each step."""
+class StateEncoder(FieldsEncoder):
+    """``{name: (B, To, *shape)} -> (B, To * sum of sizes)``, fields in the spec's order within each step.
+
+    Raises ``OneDPError`` when the spec has pictures.
+    """
 
     def __init__(self, spec: PolicySpec):
-        super().__init__()
-        self.names = [field.name for field in spec.observations]
-        self.output_dim = spec.n_obs_steps * sum(field.size for field in spec.observations)
-
-    def forward(self, nobs: Mapping[str, Tensor]) -> Tensor:
-        steps = torch.cat([nobs[name].flatten(2) for name in self.names], dim=-1)  # (B, To, Do)
-        return steps.flatten(1)
+        super().__init__(spec)
+        if pictures := [field.name for field in spec.observations if field.is_image]:
+            raise OneDPError(f"The observations {pictures} are pictures, which need an image encoder, not 'state'.")

@@ -53,9 +53,13 @@ def test_an_error_answer_is_short_however_long_the_names():
         assert len(connection.recv(timeout=10)) == 2000
 
 
-def test_too_large_a_message_closes_that_connection_only():
+def test_too_large_a_message_is_answered_and_a_far_too_large_one_closes_that_connection_only():
     with serving(limits={"message_bytes": 1000}) as port, connect(port) as other, connect(port) as connection:
         connection.send(b"x" * 1001)
+        assert connection.recv(timeout=10) == "The message has 1,001 bytes, the limit is 1,000."
+        connection.send(pack(observation()))
+        assert unpack(connection.recv(timeout=10))["actions"].shape == (5, 2)
+        connection.send(b"x" * 4001)
         with pytest.raises(ConnectionClosed, match="1009"):
             connection.recv(timeout=10)
         other.send(pack(observation()))

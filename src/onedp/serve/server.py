@@ -34,6 +34,8 @@ from onedp.types import Policy
 PROTOCOL_VERSION = 1
 LONGEST_ERROR = 2000
 """Characters of an error answer: a client's own long names come back in it."""
+READ_BEYOND_LIMIT = 4
+"""Messages up to so many times the limit are still read, to answer that they are too large; larger ones are cut off."""
 LAST_CALL_S = 0.1
 """After SIGTERM a request that is already on its way is still taken."""
 SPARE_SOCKETS = 16
@@ -123,7 +125,7 @@ class PolicyServer:
                 create_connection=self._connection_class(),
                 origins=[None],  # no web page may command a robot: browsers name their origin, robots do not
                 compression=None,  # actions do not compress, and a small message must not unfold into a large one
-                max_size=self._max_bytes,
+                max_size=READ_BEYOND_LIMIT * self._max_bytes,
                 max_queue=2,
                 close_timeout=2,
             )
@@ -250,6 +252,8 @@ class PolicyServer:
             reason = "malformed"
             if isinstance(data, str):
                 raise ServeError("The message is text, expected a binary one: msgpack of a map of numpy arrays.")
+            if len(data) > self._max_bytes:
+                raise ServeError(f"The message has {len(data):,} bytes, the limit is {self._max_bytes:,}.")
             message = unpack(data)
             reason = "refused"
             request = read_request(message, self._policies, noise, self._limits.rows)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.data.episodes import Episodes
+from onedp.data.goals import with_goals
 from onedp.data.normalize import CONSTANT_RANGE
 from onedp.data.readers import open_recording
 from onedp.data.recording import Recording
@@ -41,10 +42,11 @@ def load_own_observations(path: str | Path, spec: PolicySpec) -> Episodes:
     For policies without a task of ours (imported ones).
     """
     recording = open_recording(path)
-    names = tuple(field.name for field in spec.observations)
+    fields = _recorded(spec.observations, recording)
+    names = tuple(field.name for field in fields)
     recording.require(names, f" The policy needs its own observations {list(names)}.")
     arrays = {}
-    for field, values in zip(spec.observations, recording.episodes(names).arrays.values(), strict=True):
+    for field, values in zip(fields, recording.episodes(names).arrays.values(), strict=True):
         if values.shape[1:] != field.shape:
             raise DataError(
                 f"{recording.source}: '{field.name}' has the shape {values.shape[1:]} in each step, the policy expects "
@@ -53,7 +55,7 @@ def load_own_observations(path: str | Path, spec: PolicySpec) -> Episodes:
         arrays[field.name] = _typed(field, values, recording.source)
     episodes = Episodes(arrays, recording.ends, recording.source)
     episodes.require_finite(names)
-    return episodes
+    return with_goals(episodes, spec)
 
 
 def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
@@ -88,6 +90,7 @@ def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
 
 def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored: bool = False) -> Episodes:
     recording = open_recording(path)
+    fields = _recorded(fields, recording)
     names = tuple(field.name for field in fields)
     raw_names = task.raw_arrays + ((task.spec.action.name,) if task.spec.action.name in names else ())
     if not set(raw_names) <= set(recording.headers) and set(names) <= set(recording.headers):
@@ -106,7 +109,12 @@ def _load(path: str | Path, task: Task, fields: tuple[FieldSpec, ...], mirrored:
         {field.name: _checked(field, arrays, recording, task) for field in fields}, recording.ends, recording.source
     )
     episodes.require_finite(names)
-    return episodes
+    return with_goals(episodes, task.spec)
+
+
+def _recorded(fields: tuple[FieldSpec, ...], recording: Recording) -> tuple[FieldSpec, ...]:
+    """Without the goals that were not recorded, which are made of what was."""
+    return tuple(field for field in fields if field.goal_of is None or field.name in recording.headers)
 
 
 def _check_raw(recording: Recording, task: Task, raw_names: tuple[str, ...]) -> None:
@@ -156,7 +164,14 @@ def _checked(field: FieldSpec, arrays: Mapping[str, ndarray], recording: Recordi
 
 
 def _typed(field: FieldSpec, values: ndarray, source: str) -> ndarray:
-    """In the field's type; pictures must be 0 to 255, since a silent cast would wrap or blacken them."""
+    """In the field's type; pictures must be 0 to 255 and indices in range, since a silent cast would change them."""
+    if field.classes is not None:
+        low, high = float(values.min()), float(values.max())
+        if (values != np.rint(values)).any() or not (low >= 0 and high < field.classes):
+            raise DataError(
+                f"{source}: the indices '{field.name}' have values from {low:g} to {high:g}, expected whole numbers 0 "
+                f"to {field.classes - 1}."
+            )
     if field.is_image and values.dtype != np.uint8:
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and 1 < high <= 255):

@@ -8,8 +8,8 @@ from typing import Literal
 
 from onedp.data.config import NormalizationMode
 from onedp.errors import OneDPError
-from onedp.methods.config import DenoisingConfig, OneDpConfig
-from onedp.nets.config import NetworkConfig
+from onedp.methods.config import MethodConfig
+from onedp.nets.config import EncoderConfig, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,22 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class TeacherRun:
-    """The training of a teacher."""
+    """A training on demonstrations, without a teacher."""
 
     task: str
     """Task of the table, or module:attribute."""
     data: Path
     """Demonstrations."""
-    method: DenoisingConfig
+    method: MethodConfig
+    """Any method of the table that needs no teacher."""
     network: NetworkConfig
     loop: LoopConfig
     normalization: NormalizationMode = "min_max"
     """How observations and actions are scaled."""
     mirror: bool = False
     """Train on the demonstrations and their mirror images."""
+    encoder: EncoderConfig | None = None
+    """What reads the observations; None: what they need."""
 
 
 @dataclass(frozen=True)
@@ -68,5 +71,8 @@ class StudentRun:
     """Folder of the teacher, or the name of a shipped one."""
     data: Path
     """Observations to distil on; actions in it are not looked at."""
-    method: OneDpConfig
+    method: MethodConfig
+    """Any method of the table that distils."""
     loop: LoopConfig
+    network: NetworkConfig | None = None
+    """The student's network; None: the teacher's."""

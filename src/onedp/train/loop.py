@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def run_training(
     accelerator: Accelerator,
     resume: bool = False,
     stop_after: int | None = None,
+    at_milestone: Callable[[str, TrainState], None] | None = None,
 ) -> TrainState:
     """Train to ``config.steps`` (or ``stop_after``), writing ``metrics.jsonl`` and ``checkpoint/`` under ``out``.
 
@@ -91,6 +92,8 @@ def run_training(
             bar.set_postfix_str(log.write(state))
         if state.step % config.diagnose_every == 0 or state.step == last:
             log.write_diagnostics(state, diagnose(method, state, data, config, accelerator))
+        if at_milestone is not None and state.step in method.milestones:
+            at_milestone(method.milestones[state.step], state)  # before a checkpoint says that it was done
         if accelerator.is_main_process and (state.step % config.checkpoint_every == 0 or state.step == last):
             state.save(checkpoint, run)
     bar.close()
@@ -123,7 +126,7 @@ def result_network(method: Method, state: TrainState) -> Denoiser:
     average = state.averages.get(method.result)
     if average is not None:
         network.load_state_dict(average.weights, strict=True)
-    return network
+    return method.finished(network)
 
 
 def diagnose(
@@ -159,6 +162,7 @@ def _train_step(
 ) -> dict[str, Tensor]:
     """All updates of one step; each has its own batch and draws, keyed by (seed, step, position, process)."""
     logs: dict[str, Tensor] = {}
+    method.begin_step(state.step)
     rank, processes = accelerator.process_index, accelerator.num_processes
     for position, name in enumerate(method.updates(state.step)):
         role = method.optimizers[name]

@@ -113,6 +113,24 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
         )
 
 
+def test_options_that_came_after_a_run_was_begun_do_not_stop_it(tmp_path):
+    """They have their defaults, which change nothing; a changed option does."""
+
+    def resume(options):
+        loop = LoopConfig(steps=4, batch_size=8, cpu=True)
+        accelerator = make_accelerator(loop, tmp_path)
+        return run_training(method_of("denoising"), small_data(), loop, tmp_path, {"run": options}, accelerator, True)
+
+    loop = LoopConfig(steps=4, batch_size=8, checkpoint_every=1, cpu=True)
+    begun = {"run": {"method": {"lr": 1.0}}}
+    run_training(
+        method_of("denoising"), small_data(), loop, tmp_path, begun, make_accelerator(loop, tmp_path), stop_after=2
+    )
+    assert resume({"method": {"lr": 1.0, "kind": "denoising"}}).step == 4
+    with pytest.raises(TrainingError, match="belongs to another run: run differ"):
+        resume({"method": {"lr": 2.0, "kind": "denoising"}})
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove"])
 def test_damaged_checkpoint_is_explained(tmp_path, damage):
     train(tmp_path, method_of("denoising"), stop_after=2)

@@ -15,15 +15,19 @@ import dacite
 import numpy as np
 import torch
 
+from onedp.artifact import read_manifest
 from onedp.data.normalize import fit_normalizer
-from onedp.diffusion.schedule import CosineDdpm, Edm
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.few_step_samplers import Consistency
+from onedp.diffusion.schedule import NoiseSchedule, schedule_from_json
 from onedp.errors import OneDPError, TrainingError
 from onedp.files import recover_folder, write_json
 from onedp.machine import command_line, cpu_name
-from onedp.methods.denoising import Denoising
-from onedp.methods.method import Method
-from onedp.methods.onedp import OneDp
-from onedp.nets.build import build_denoiser
+from onedp.methods.config import MethodConfig
+from onedp.methods.method import Method, Setting
+from onedp.methods.table import build_method, method_from_json, method_to_json
+from onedp.nets.build import build_denoiser, encoder_from_json
+from onedp.nets.config import NetworkConfig, fitting_encoder, named_encoder
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.tasks import get_task
 from onedp.tasks.demonstrations import (
@@ -35,6 +39,7 @@ from onedp.tasks.demonstrations import (
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
+from onedp.train.state import TrainState
 from onedp.train.windows import joined, window_tensors
 
 MOVED_ENOUGH = 1e-3
@@ -44,7 +49,7 @@ MOVED_ENOUGH = 1e-3
 def train_teacher(
     run: TeacherRun, out: Path, resume: bool = False, stop_after: int | None = None
 ) -> TorchPolicy | None:
-    """Train a teacher and save it at ``out/policy``; None when stopped early by ``stop_after``."""
+    """Train without a teacher and save the policy at ``out/policy``; None when stopped early by ``stop_after``."""
     task = get_task(run.task)
     accelerator = make_accelerator(run.loop, out)
     episodes = load_demonstrations(run.data, task)
@@ -53,21 +58,26 @@ def train_teacher(
     arrays = {name: np.concatenate([each.arrays[name] for each in recordings]) for name in episodes.arrays}
     normalizer = fit_normalizer(arrays, task.spec, run.normalization)
     data = joined([window_tensors(each, task.spec, normalizer) for each in recordings])
-    schedule, parameterization = _process(run.method.process)
+    network = _network_for(run.method, run.network)
+    encoder = run.encoder or named_encoder(fitting_encoder(task.spec), task.spec)
+
+    def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
+        return build_denoiser(network, task.spec, schedule, parameterization, encoder)
+
     torch.manual_seed(run.loop.seed)
-    denoiser = build_denoiser(run.network, task.spec, schedule, parameterization)
     clip = 1.0 if run.normalization == "min_max" else None
-    method = Denoising(run.method, denoiser, run.loop.steps, clip)
+    method = build_method(run.method, Setting(run.loop.steps, clip, untrained))
     policy = TorchPolicy(
         name=out.name,
         spec=task.spec,
         task=run.task,
-        denoiser=denoiser,
+        denoiser=method.networks[method.result],
         sampler=method.sampler(),
         normalizer=normalizer,
-        network=run.network,
+        network=network,
         provenance={"data_digest": episodes.digest(), "data_episodes": len(episodes), "data_steps": episodes.n_steps},
         device=accelerator.device,
+        encoder=encoder,
     )
     return _run(method, data, run, run.loop, out, policy, accelerator, resume, stop_after)
 
@@ -78,22 +88,30 @@ def distill_student(
     """Distil a student and save it at ``out/policy``; None when stopped early. Only observations are used."""
     accelerator = make_accelerator(run.loop, out)
     teacher = load_policy(run.teacher, device=str(accelerator.device))
-    if teacher.nfe == 1:
+    if teacher.nfe == 1 or isinstance(teacher.sampler, Consistency):
         raise TrainingError(f"{run.teacher} is a one-step student itself; distil from its teacher.")
     if teacher.task:
         episodes = load_observations(run.data, get_task(teacher.task))
     else:  # an imported policy without a task of ours
         episodes = load_own_observations(run.data, teacher.spec)
     data = window_tensors(episodes, teacher.spec, teacher.normalizer)
+    network = _network_for(run.method, run.network or teacher.network)
+
+    def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
+        return build_denoiser(network, teacher.spec, schedule, parameterization, teacher.encoder).to(teacher.device)
+
+    pairs_sampler = getattr(run.method, "regression_sampler", None)
+    sampler = (teacher if pairs_sampler is None else teacher.with_sampler(pairs_sampler)).sampler
+    setting = Setting(
+        run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=network == teacher.network
+    )
     torch.manual_seed(run.loop.seed)
-    sampler = (
-        teacher if run.method.regression_sampler is None else teacher.with_sampler(run.method.regression_sampler)
-    ).sampler
-    method = OneDp(run.method, teacher.denoiser, sampler, run.loop.steps)
+    method = build_method(run.method, setting)
     policy = dataclasses.replace(
         teacher,
         name=out.name,
         sampler=method.sampler(),
+        network=network,
         provenance={
             "data_digest": episodes.digest(),
             "data_episodes": len(episodes),
@@ -123,7 +141,19 @@ def _run(
     if accelerator.is_main_process and not resume:
         record = {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity}
         write_json(out / "run.json", {**record, "command": command_line()})
-    state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after)
+
+    def save_stage(name: str, state: TrainState) -> None:
+        """What has been learnt so far, as a policy beside the final one."""
+        if accelerator.is_main_process:
+            provenance = {**policy.provenance, "run": identity, "stage": name, "training_seconds": state.seconds}
+            stage = dataclasses.replace(policy, name=name, denoiser=result_network(method, state))
+            sampler = method.sampler()
+            save_policy(
+                out / "stages" / name,
+                dataclasses.replace(stage, sampler=sampler, provenance={**provenance, **environment()}),
+            )
+
+    state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after, save_stage)
     if state.step < loop.steps:
         return None
     diagnostics = last_diagnostics(out / "metrics.jsonl")
@@ -152,9 +182,24 @@ def _run(
     return result
 
 
+def _network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
+    """The network as the method needs it; raises ``OneDPError`` for one that another method alone can train."""
+    own = getattr(network, "only_method", method.kind)
+    if own != method.kind:
+        raise OneDPError(
+            f"The network '{network.kind}' is no denoiser; only the method {own} trains it: --method {own} --network "
+            f"{network.kind}."
+        )
+    return dataclasses.replace(network, **method.network_changes)
+
+
 def plain_run(run: TeacherRun | StudentRun) -> dict[str, Any]:
     """The run's options as plain data, for ``run.json``; ``resume_run`` reads them back."""
-    return json.loads(json.dumps(dataclasses.asdict(run), default=str))
+    options = {**dataclasses.asdict(run), "method": method_to_json(run.method)}
+    for name in ("network", "encoder"):
+        if options.get(name, ...) is None:
+            del options[name]  # the teacher's own, or what the task needs, as in runs that could have no other
+    return json.loads(json.dumps(options, default=str))
 
 
 def _from_anywhere(run: TeacherRun | StudentRun) -> dict[str, Any]:
@@ -183,12 +228,17 @@ def new_run_folder(out: Path) -> None:
         raise OneDPError(f"{out} already holds a run. Continue it with --resume {out}, or choose another --out.")
 
 
+RUN_KINDS: dict[str, tuple[type, str]] = {"TeacherRun": (TeacherRun, "denoising"), "StudentRun": (StudentRun, "onedp")}
+"""Kind of run to its class, and its method where run.json names none (written before there was a table)."""
+
+
 def resume_run(out: Path, kind: str) -> TorchPolicy | None:
     """Continue the run in ``out`` from its newest checkpoint; raises ``OneDPError`` when it holds no ``kind``."""
     try:
         saved = json.loads((out / "run.json").read_text())
-        kinds: dict[str, Any] = {"TeacherRun": TeacherRun, "StudentRun": StudentRun}
-        run = dacite.from_dict(kinds[saved["kind"]], saved["run"], dacite.Config(cast=[tuple, Path], strict=True))
+        run_type, default_method = RUN_KINDS[saved["kind"]]
+        options = {**saved["run"], "method": method_from_json(saved["run"]["method"], default_method)}
+        run: Any = dacite.from_dict(run_type, options, dacite.Config(cast=[tuple, Path], strict=True))
     except (OSError, ValueError, KeyError, dacite.DaciteError) as error:
         raise OneDPError(
             f"{out} holds no run to resume: run.json cannot be read ({error}). Start with --out."
@@ -205,6 +255,15 @@ def resume_run(out: Path, kind: str) -> TorchPolicy | None:
     return distill_student(run, out, resume=resume)
 
 
+def network_weights(network: NetworkConfig, teacher: Path) -> int:
+    """Number of weights of a student of another ``network`` than that of the artifact ``teacher``."""
+    manifest = read_manifest(teacher)
+    schedule = schedule_from_json(dict(manifest.process))
+    encoder = encoder_from_json(dict(manifest.encoder))
+    denoiser = build_denoiser(network, manifest.spec, schedule, manifest.parameterization, encoder)
+    return sum(parameter.numel() for parameter in denoiser.parameters())
+
+
 def environment() -> dict[str, Any]:
     """Versions and hardware, for provenance."""
     return {
@@ -216,10 +275,6 @@ def environment() -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
     }
-
-
-def _process(name: str) -> tuple[CosineDdpm | Edm, str]:
-    return (CosineDdpm(), "eps") if name == "ddpm" else (Edm(), "edm")
 
 
 def _warn(sentences: list[str]) -> None:

@@ -90,7 +90,7 @@ class TrainState:
                 f"The checkpoint {folder} cannot be read: {error}. Start again without --resume."
             ) from error
         saved = numbers.get("run", {})
-        differing = sorted(key for key in {*saved, *run} if saved.get(key) != run.get(key))
+        differing = sorted(key for key in {*saved, *run} if not _agree(saved.get(key), run.get(key)))
         if differing:
             raise TrainingError(
                 f"The checkpoint {folder} belongs to another run: {', '.join(differing)} differ. Resume with the "
@@ -109,6 +109,14 @@ class TrainState:
                 index, entry = key.split("/")
                 state.setdefault(int(index), {})[entry] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _agree(saved: Any, now: Any) -> bool:
+    """Equal, but for options that did not exist yet when the run was begun: they have their defaults, which change
+    nothing."""
+    if isinstance(saved, dict) and isinstance(now, dict):
+        return all(key in now and _agree(value, now[key]) for key, value in saved.items())
+    return saved == now
 
 
 def _group(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,68 @@
+"""What is compared, as written on the command line. Torch-free.
+
+``[ddpm/ | edm/]METHOD[:PRESET][@SAMPLER]`` is a method of the table trained from that teacher (or from the
+demonstrations, if it needs none), acting with a sampler of its own or the one named; ``[ddpm/ | edm/]SAMPLER`` is the
+teacher itself. Examples: onedp-s, onedp-s:paper, edm/onedp-s, ddim:10, heun:18, edm/one-step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onedp.errors import OneDPError, unknown_choice
+from onedp.methods.table import METHODS, recipe
+
+PROCESSES = ("ddpm", "edm")
+TEACHER_SAMPLERS = {"ddpm": "ddpm", "ddim": "ddpm", "heun": "edm", "one-step": "ddpm"}
+"""Samplers that a teacher's row may name, and the process that is meant when none is."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row, or with several budgets one for each."""
+
+    text: str
+    """As it was written; the row's name."""
+    process: str
+    """Noise process of the teacher."""
+    method: str | None
+    """Name in the table of methods; None for the teacher itself."""
+    preset: str
+    sampler: str | None
+    """None: the one the method gives its policy."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher must be there first."""
+        return self.method is None or METHODS[self.method].teacher
+
+    @classmethod
+    def parse(cls, text: str) -> Contestant:
+        """Read one; raises ``OneDPError`` with the valid names."""
+        rest, process = text, None
+        if "/" in text:
+            process, _, rest = text.partition("/")
+            if process not in PROCESSES:
+                raise OneDPError(unknown_choice("noise process", process, PROCESSES) + f" (in '{text}')")
+        name, _, sampler = rest.partition("@")
+        name, _, preset = name.partition(":")
+        if name in METHODS:
+            recipe(name, preset or "small")  # a preset that is not there is an error now, not in an hour
+            return cls(text, process or PROCESSES[0], name, preset or "small", sampler or None)
+        if name in TEACHER_SAMPLERS and "@" not in rest:
+            return cls(text, process or TEACHER_SAMPLERS[name], None, "", rest)
+        raise OneDPError(
+            unknown_choice("contestant", rest, [*METHODS, *TEACHER_SAMPLERS])
+            + " Write a method (onedp-s, onedp-s:paper, edm/onedp-s) or a sampler of the teacher (ddim:10, heun:18)."
+        )
+
+
+def parse_contestants(texts: Sequence[str]) -> tuple[Contestant, ...]:
+    """All of a comma-separated or repeated option, in order; raises ``OneDPError`` on none and on doubles."""
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    if not names:
+        raise OneDPError("There is nothing to compare. Name methods and samplers: --methods onedp-s,onedp-d,ddim:10")
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise OneDPError(f"{', '.join(doubles)} is named twice.")
+    return tuple(Contestant.parse(name) for name in names)

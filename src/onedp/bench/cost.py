@@ -1,0 +1,107 @@
+"""What training costs, counted: how many chunks pass through a network, whatever the machine is doing beside.
+
+Budgets are shares of the teacher's training. Seconds would make the number of steps, and so every result, depend on
+the load of the machine; passes do not. The seconds are measured all the same and reported.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from onedp.errors import OneDPError
+from onedp.methods.method import Method
+from onedp.nets.mlp import Mlp
+from onedp.nets.unet1d import Unet1d
+from onedp.train.config import LoopConfig
+from onedp.train.loop import make_accelerator, run_training
+from onedp.train.windows import WindowTensors
+
+FORWARD, FORWARD_BACKWARD = 1.0, 3.0
+"""A backward pass is two products of the forward pass's size."""
+PROBE_STEPS, PROBE_BATCH = 60, 8
+WARM_UP_STEPS, TIMED_STEPS = 2, 8
+
+
+@dataclass
+class PassCounter:
+    """Chunks through any backbone, each weighed by the backbone's weights, in units of ``weights`` weights."""
+
+    total: float = 0.0
+
+    def count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """A forward hook for all modules."""
+        if isinstance(module, (Mlp, Unet1d)) and isinstance(output, Tensor):
+            factor = FORWARD_BACKWARD if output.requires_grad else FORWARD
+            self.total += factor * len(output) * sum(p.numel() for p in module.parameters())
+
+
+@contextmanager
+def counted_passes() -> Iterator[PassCounter]:
+    """Count inside; networks that are no backbone of ours (encoders, heads) are not seen."""
+    counter = PassCounter()
+    handle = register_module_forward_hook(counter.count)
+    try:
+        yield counter
+    finally:
+        handle.remove()
+
+
+def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:
+    """Mean cost of a step, preparation included, in weights x chunks; counted on a run of ``PROBE_STEPS`` steps.
+
+    ``build`` makes the method for a number of steps, its phases in proportion, so that the short run is a picture of
+    the long one. Its batches are small, and what they cost is scaled up. Nothing of it is kept.
+    """
+    never = PROBE_STEPS + 1
+    short = replace(loop, steps=PROBE_STEPS, batch_size=PROBE_BATCH, diagnose_every=never, checkpoint_every=never)
+    method = build(PROBE_STEPS)
+    prepared: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, counted_passes() as counter:
+        prepare = method.prepare
+
+        def counted_prepare(*arguments: Any) -> float:
+            seconds = prepare(*arguments)
+            prepared.append(counter.total)
+            return seconds
+
+        method.prepare = counted_prepare  # type: ignore[method-assign,assignment]
+        method.diagnose = lambda *_: {}  # type: ignore[method-assign]  # not part of the training
+        run_training(method, windows, short, Path(folder), {}, make_accelerator(short, Path(folder)))
+    (preparation,) = prepared
+    updates = (counter.total - preparation) * loop.batch_size / PROBE_BATCH
+    return (preparation + updates) / PROBE_STEPS
+
+
+def seconds_of_a_step(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:
+    """Processor seconds of a training step of ``build``'s method; what a run costs but once is left out."""
+    totals = []
+    for steps in (WARM_UP_STEPS, WARM_UP_STEPS + TIMED_STEPS):
+        never = steps + 1
+        short = replace(loop, steps=steps, diagnose_every=never, checkpoint_every=never)
+        method = build(steps)
+        method.diagnose = lambda *_: {}  # type: ignore[method-assign]
+        with tempfile.TemporaryDirectory() as folder:
+            accelerator = make_accelerator(short, Path(folder))
+            started = time.process_time()
+            run_training(method, windows, short, Path(folder), {}, accelerator)
+            totals.append(time.process_time() - started)
+    return (totals[1] - totals[0]) / TIMED_STEPS
+
+
+def steps_within(budget: float, teacher_cost: float, step_cost: float) -> int:
+    """Steps that cost ``budget`` times the teacher's training; raises ``OneDPError`` when that is less than two."""
+    steps = int(budget * teacher_cost / step_cost)
+    if steps < 2:
+        raise OneDPError(
+            f"{100 * budget:g} % of the teacher's training is worth {steps} steps of this method. Give more --budget."
+        )
+    return steps

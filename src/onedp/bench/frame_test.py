@@ -1,0 +1,111 @@
+"""Rows of a benchmark, with a laboratory that only counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from onedp.bench.cells import UnfinishedError
+from onedp.bench.contestants import parse_contestants
+from onedp.bench.frame import Column, Lab, Trained, collect_rows, with_latencies
+from onedp.bench.output import markdown, results_json
+from onedp.bench.run import run_bench
+from onedp.errors import TrainingError
+
+
+class CountingLab(Lab):
+    """Seeds are its scores; onedp-d diverges."""
+
+    task = "counting"
+    columns = (
+        Column("score", "Score", "the seed", 1, plot=True),
+        Column("passes_ratio", "Cost", "passes over the teacher's"),
+        Column("cpu_ratio", "Time", "never measured here"),
+        Column("latency_ms_p50", "ms", "latency"),
+    )
+
+    def __init__(self):
+        self.made = []
+
+    def teacher(self, process):
+        return Trained(Path(process), f"teacher-{process}", {"passes": 100.0, "cpu_seconds": None})
+
+    def trained(self, contestant, budget, seed):
+        if contestant.method == "onedp-d":
+            raise TrainingError("it diverged")
+        self.made.append((contestant.text, budget, seed))
+        return Trained(Path("x"), f"{contestant.text}-{seed}", {"passes": 100.0 * budget, "cpu_seconds": None})
+
+    def examined(self, trained, process, sampler):
+        return {"score": float(trained.digest[-1]) if trained.digest[-1].isdigit() else 1.0, "nothing": None}
+
+    def latencies(self, policies):
+        return [2.0 * (i + 1) for i in range(len(policies))]
+
+    def facts(self):
+        return {"options": {}}
+
+
+def test_methods_have_a_row_for_each_budget_and_teachers_and_rivals_without_one_have_one():
+    lab = CountingLab()
+    rows = collect_rows(lab, parse_contestants(["ddim:10,onedp-s,denoising"]), (0.02, 0.1), (0, 1))
+    assert [(row.name, row.budget) for row in rows] == [
+        ("teacher ddim:10", None),
+        ("onedp-s, 2 %", 0.02),
+        ("onedp-s, 10 %", 0.1),
+        ("denoising, 100 %", 1.0),
+    ]
+    assert lab.made[:2] == [("onedp-s", 0.02, 0), ("onedp-s", 0.02, 1)]
+    assert rows[1].mean("score") == 0.5
+    assert rows[1].mean("passes_ratio") == pytest.approx(0.02)
+    assert rows[1].mean("cpu_ratio") is None  # not made up where it was not measured
+
+
+def test_a_method_that_fails_is_a_row_that_says_so_and_has_no_latency():
+    lab = CountingLab()
+    rows = collect_rows(lab, parse_contestants(["onedp-d,onedp-s"]), (0.1,), (0,))
+    assert rows[0].failure == "TrainingError: it diverged"
+    assert with_latencies(lab, rows) == [{}, {"latency_ms_p50": 2.0, "hz": 500.0}]
+
+
+def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch):
+    lab = CountingLab()
+    trained = lab.trained
+
+    def partly(contestant, budget, seed):
+        if seed == 1 or contestant.text == "onedp-d":
+            raise UnfinishedError(f"{contestant.text}-{seed} is not finished.")
+        return trained(contestant, budget, seed)
+
+    monkeypatch.setattr(lab, "trained", partly)
+    some, none = collect_rows(lab, parse_contestants(["onedp-s,onedp-d"]), (0.1,), (0, 1, 2))
+    assert (some.seeds, some.failure, some.mean("score")) == ((0, 2), None, 1.0)
+    assert (none.seeds, none.failure) == ((), "onedp-d-2 is not finished.")
+
+
+def test_table_and_json_hold_every_row_and_only_columns_with_numbers(tmp_path):
+    lab = CountingLab()
+    rows = collect_rows(lab, parse_contestants(["ddim:10,onedp-s,onedp-d"]), (0.1,), (0, 2))
+    latencies = with_latencies(lab, rows)
+    text = markdown(lab.columns, rows, latencies)
+    assert "| row | Score | Cost | ms |" in text
+    assert "| onedp-s, 10 % | 1.0 (0.0 … 2.0) | 0.100 | 4.000 |" in text
+    assert "| onedp-d, 10 % |  |  |  |" in text
+    assert "**onedp-d, 10 % failed**: TrainingError: it diverged" in text
+    data = json.loads(json.dumps(results_json(lab.columns, rows, latencies, {"task": "counting"}), allow_nan=False))
+    assert data["format"] == "onedp.bench/1"
+    assert [row["failure"] for row in data["rows"]] == [None, None, "TrainingError: it diverged"]
+    assert [each["score"] for each in data["rows"][1]["by_seed"]] == [0.0, 2.0]
+
+
+def test_the_page_is_one_file_with_table_plots_and_failures(tmp_path):
+    run_bench(CountingLab(), parse_contestants(["ddim:10,onedp-s,onedp-d"]), (0.02, 0.1), (0, 2), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 2  # scores, and scores over cost
+    assert "onedp-s, 2 %" in page
+    assert "<strong>onedp-d, 10 %</strong> failed: TrainingError: it diverged" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert (tmp_path / "table.md").exists()
+    assert json.loads((tmp_path / "results.json").read_text())["task"] == "counting"

@@ -1,0 +1,86 @@
+"""A policy's chunks on held-out observations against its teacher's: means of the metrics of ``evaluate/heldout.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from onedp.diffusion.samplers import OneStep
+from onedp.evaluate.heldout import chunk_metrics, load_heldout, sample_chunks, seam_jumps
+from onedp.evaluate.runner import one_thread
+from onedp.policy import TorchPolicy
+from onedp.tasks import Task
+from onedp.types import episode_noise
+
+
+@dataclass(frozen=True)
+class HeldoutSettings:
+    """How much is drawn."""
+
+    observations: int = 128
+    draws: int = 16
+    seed: int = 0
+
+
+def heldout_numbers(
+    policy: TorchPolicy, yardstick: TorchPolicy, data: Path, task: Task, settings: HeldoutSettings
+) -> dict[str, float | None]:
+    """Distances to the yardstick's chunks, spread, limits, jump at seams, and how the estimate forms step by step."""
+    observations = load_heldout(data, task, yardstick.spec, settings.observations, settings.seed)
+    draws, seed = settings.draws, settings.seed
+    with one_thread():
+        truth = sample_chunks(yardstick, observations.now, draws, seed)
+        chunks = sample_chunks(policy, observations.now, draws, seed + draws)
+        following = sample_chunks(policy, observations.next, draws, seed + 2 * draws)
+        errors = errors_by_step(policy, observations.now, seed)
+        beyond = out_of_range(policy, observations.now, seed)
+    values = chunk_metrics(chunks, truth, yardstick, observations.actions)
+    jumps = seam_jumps(chunks, following, yardstick)[observations.has_next]
+    numbers: dict[str, float | None] = {name: float(each.mean()) for name, each in values.items()}
+    numbers["seam_jump"] = float(jumps.mean()) if len(jumps) else None
+    numbers["out_of_range"] = beyond
+    numbers["first_step_error"] = float(errors[0]) if len(errors) > 1 else None
+    numbers |= {f"error_at_pass_{number}": float(error) for number, error in enumerate(errors, start=1)}
+    return numbers
+
+
+def errors_by_step(policy: TorchPolicy, obs: Mapping[str, ndarray], seed: int) -> Float[ndarray, " passes"]:
+    """Root-mean-square distance of the clean estimate of every network pass to the final chunk, normalised units."""
+    estimates: list[Tensor] = []
+    own = policy.denoiser.x0
+
+    def recorded(x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        x0 = own(x_t, t, cond)
+        estimates.append(x0)
+        return x0
+
+    nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
+    count = len(next(iter(nobs.values())))
+    noise = torch.from_numpy(np.stack([episode_noise(seed, row, policy.noise_shape) for row in range(count)]))
+    policy.denoiser.x0 = recorded  # type: ignore[method-assign]
+    try:
+        with torch.inference_mode():
+            final = policy.sampler.sample(policy.denoiser, policy.denoiser.encode(nobs), noise)
+    finally:
+        del policy.denoiser.x0
+    return np.array([float((estimate - final).square().mean().sqrt()) for estimate in estimates])
+
+
+def out_of_range(policy: TorchPolicy, obs: Mapping[str, ndarray], seed: int) -> float | None:
+    """Share of a one-step policy's normalised actions beyond [-1, 1] before the clip; None for other samplers."""
+    if not isinstance(policy.sampler, OneStep):
+        return None
+    nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
+    generator = torch.Generator().manual_seed(seed)
+    count = len(next(iter(nobs.values())))
+    z = policy.sampler.noise_scale * torch.randn((count, *policy.denoiser.chunk_shape), generator=generator)
+    with torch.inference_mode():
+        raw = policy.sampler.generate(policy.denoiser, policy.denoiser.encode(nobs), z)
+    return float((raw.abs() > 1).float().mean())

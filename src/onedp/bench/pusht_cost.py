@@ -1,0 +1,75 @@
+"""What counting and timing the trainings of a task's policies needs: methods as the runs build them, and windows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from onedp.bench.cost import seconds_of_a_step
+from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.schedule import NoiseSchedule
+from onedp.methods.config import DenoisingConfig, MethodConfig
+from onedp.methods.method import Method, Setting
+from onedp.methods.table import build_method
+from onedp.nets.build import build_denoiser
+from onedp.nets.config import NetworkConfig
+from onedp.policy import TorchPolicy
+from onedp.tasks import get_task
+from onedp.tasks.demonstrations import load_observations
+from onedp.train.config import LoopConfig
+from onedp.train.windows import WindowTensors, window_tensors
+
+
+def builder(
+    teacher: TorchPolicy, config_for: Callable[[int], MethodConfig], needs_teacher: bool
+) -> Callable[[int], Method]:
+    """Number of steps to the method that a run of so many steps would have; the teacher's network where it can be."""
+
+    def build(steps: int) -> Method:
+        config = config_for(steps)
+        network = dataclasses.replace(teacher.network, **config.network_changes)
+        pairs_sampler = getattr(config, "regression_sampler", None)
+        sampler = (teacher if pairs_sampler is None else teacher.with_sampler(pairs_sampler)).sampler
+        setting = Setting(
+            steps,
+            sampler.clip,
+            _untrained(teacher, network),
+            teacher.denoiser if needs_teacher else None,
+            sampler if needs_teacher else None,
+            same_network=network == teacher.network,
+        )
+        torch.manual_seed(0)
+        return build_method(config, setting)
+
+    return build
+
+
+def placeholder_windows(policy: TorchPolicy, observations: Path, task: str) -> WindowTensors:
+    """Windows of recorded observations with actions of no meaning: for counting and timing only."""
+    episodes = load_observations(observations, get_task(task))
+    windows = window_tensors(episodes, policy.spec, policy.normalizer)
+    count = len(next(iter(windows.nobs.values())))
+    return dataclasses.replace(windows, nactions=torch.zeros((count, policy.spec.horizon, policy.spec.action_dim)))
+
+
+def time_teacher_step(
+    policy: TorchPolicy, process: str, observations: Path, task: str, loop: LoopConfig
+) -> dict[str, float]:
+    """Processor seconds of a step of denoising training of the policy's network on this machine, and its weights."""
+
+    def build(steps: int) -> Method:
+        config = DenoisingConfig(process=process)  # type: ignore[arg-type]
+        return build_method(config, Setting(steps, 1.0, _untrained(policy, policy.network)))
+
+    seconds = seconds_of_a_step(build, placeholder_windows(policy, observations, task), loop)
+    return {"cpu_seconds": seconds, "weights": sum(p.numel() for p in policy.denoiser.parameters())}
+
+
+def _untrained(policy: TorchPolicy, network: NetworkConfig) -> Callable[[NoiseSchedule, str], Denoiser]:
+    def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
+        return build_denoiser(network, policy.spec, schedule, parameterization, policy.encoder)
+
+    return untrained

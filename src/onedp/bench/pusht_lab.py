@@ -1,0 +1,269 @@
+"""``onedp bench pusht-keypoints``: the shipped teachers (or yours), students distilled here, all on the same starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onedp.artifact import read_manifest, resolve_artifact
+from onedp.bench.cells import Cell, CellStore
+from onedp.bench.contestants import Contestant
+from onedp.bench.cost import FORWARD_BACKWARD, probe_cost, steps_within
+from onedp.bench.frame import Lab, Numbers, Trained
+from onedp.bench.heldout_numbers import HeldoutSettings, heldout_numbers
+from onedp.bench.pusht_columns import PUSHT_COLUMNS
+from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_step
+from onedp.bench.timing import median_latencies
+from onedp.errors import OneDPError
+from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results, save_results
+from onedp.evaluate.runner import EvaluationRequest, evaluate
+from onedp.methods.config import MethodConfig
+from onedp.methods.presets import Preset, fitted
+from onedp.methods.table import method_to_json, recipe
+from onedp.policy import TorchPolicy, load_policy
+from onedp.shipped import shipped_observations
+from onedp.tasks import get_task
+from onedp.train.config import LoopConfig, StudentRun, TeacherRun
+from onedp.train.run import distill_student, resume_run, train_teacher
+
+
+@dataclass(frozen=True)
+class PushTOptions:
+    """What the benchmark of a simulated task stands on."""
+
+    teachers: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: {"ddpm": "pusht-keypoints-ddpm", "edm": "pusht-keypoints-edm"}
+    )
+    """Process to a trained policy: a folder or the name of a shipped one."""
+    observations: Path | None = None
+    """What is distilled on; None: the observations that the package ships."""
+    demonstrations: Path | None = None
+    """What methods without a teacher are trained on."""
+    mirror: bool = True
+    """Whether those see the demonstrations' mirror images too, as the shipped teachers did."""
+    episodes: int = 100
+    first_seed: int = 200_000
+    """First start. The default are tuning starts; report numbers on others."""
+    workers: int | None = None
+    heldout: HeldoutSettings = dataclasses.field(default_factory=HeldoutSettings)
+
+
+class PushTLab(Lab):
+    """Students of one pair of teachers; everything a row needs is measured on this machine."""
+
+    columns = PUSHT_COLUMNS
+    reference_sampler: Mapping[str, str] = {"ddpm": "ddim:10", "edm": "heun:10"}
+
+    def __init__(self, task: str, out: Path, options: PushTOptions | None = None, make_missing: bool = True):
+        self.task = task
+        self.out = out
+        self.options = options or PushTOptions()
+        self.store = CellStore(out, make_missing)
+
+    def teacher(self, process: str) -> Trained:
+        """The artifact, its cost counted from its provenance and timed by a few of its training steps here."""
+        if process not in self.options.teachers:
+            raise OneDPError(f"There is no {process} teacher. Name one with --teacher-{process}.")
+        folder = resolve_artifact(self.options.teachers[process])
+        provenance = read_manifest(folder).provenance
+        digest = str(provenance["weights_digest"])
+        loop = dict(provenance.get("run", {})).get("loop", {})
+        if not {"steps", "batch_size"} <= set(loop):
+            raise OneDPError(
+                f"{folder} does not say how long it was trained (it was imported?), so no budget can be a share of it."
+            )
+        steps, batch_size = int(loop["steps"]), int(loop["batch_size"])
+        timed = Cell(f"teacher-step-{process}", {"teacher_step": 1, "teacher": digest, "batch_size": batch_size})
+
+        def time_it() -> dict[str, float]:
+            policy, data = load_policy(folder), self._observations(process)
+            return time_teacher_step(policy, process, data, self.task, self._loop(1000, batch_size, 0))
+
+        step = self.store.done(timed, time_it)
+        numbers: Numbers = {
+            "steps": steps,
+            "passes": FORWARD_BACKWARD * batch_size * steps * step["weights"],
+            "cpu_seconds": step["cpu_seconds"] * steps,
+            "wall_seconds": provenance.get("training_seconds"),
+        }
+        return Trained(folder, digest, numbers)
+
+    def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
+        """A method of the table with its preset, for as many steps as the budget is worth."""
+        assert contestant.method is not None
+        preset = recipe(contestant.method, contestant.preset)
+        steps, step_cost = self._steps(contestant, preset, budget)
+        weights = self._weights(contestant.process)
+        run = self._run(contestant, fitted(preset, steps, weights), self._loop(steps, preset.batch_size, seed))
+        identity = {
+            "task": self.task,
+            "method": method_to_json(run.method),
+            "steps": steps,
+            "batch_size": preset.batch_size,
+            "seed": seed,
+            "teacher": self.teacher(contestant.process).digest if contestant.needs_teacher else None,
+            "data": run.data.name,
+            "mirror": isinstance(run, TeacherRun) and run.mirror,
+        }
+        cell = Cell(f"{contestant.text}-{seed}", identity)
+        folder = self.out / "runs" / self.store.stem(cell)
+
+        def make() -> dict[str, Any]:
+            started, continued = time.process_time(), (folder / "run.json").exists()
+            policy = _continued(run, folder) if continued else _begun(run, folder)
+            return {
+                "weights_digest": str(read_manifest(folder / "policy").provenance["weights_digest"]),
+                "numbers": {
+                    "steps": steps,
+                    "passes": step_cost * steps,
+                    "cpu_seconds": None if continued else round(time.process_time() - started, 3),
+                    "wall_seconds": policy.provenance["training_seconds"],
+                },
+            }
+
+        found = self.store.done(cell, make)
+        return Trained(folder / "policy", found["weights_digest"], found["numbers"])
+
+    def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
+        """Episodes on the same starts, paired with the teacher's, and chunks on held-out observations."""
+        result = self._evaluation(trained, sampler)
+        reference = self._evaluation(self.teacher(process), self.reference_sampler[process])
+        paired = PairedDifference.of(result, reference)
+        options = self.options
+        identity = {
+            "heldout": 1,
+            "weights": trained.digest,
+            "sampler": sampler,
+            "reference": [self.teacher(process).digest, self.reference_sampler[process]],
+            "data": self._observations(process).name,
+            **dataclasses.asdict(options.heldout),
+        }
+
+        def make() -> dict[str, Any]:
+            policy = load_policy(trained.folder, sampler)
+            yardstick = load_policy(self.teacher(process).folder, self.reference_sampler[process])
+            return heldout_numbers(policy, yardstick, self._observations(process), get_task(self.task), options.heldout)
+
+        heldout = self.store.done(Cell(f"heldout-{trained.folder.parent.name}-{sampler or 'own'}", identity), make)
+        return {
+            "score": result.score_mean,
+            "score_low": result.score_ci95[0],
+            "score_high": result.score_ci95[1],
+            "success": result.success_rate,
+            "success_low": result.success_ci95[0],
+            "success_high": result.success_ci95[1],
+            "score_difference": paired.score_difference,
+            "score_difference_low": paired.score_ci95[0],
+            "success_difference": paired.success_difference,
+            "success_difference_low": paired.success_ci95[0],
+            "nfe": result.nfe,
+            "parameters": result.parameters,
+            **heldout,
+        }
+
+    def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
+        """See ``median_latencies``; measured once for a set of policies."""
+        identity = {"latency": 1, "policies": [[trained.digest, sampler] for trained, sampler in policies]}
+
+        def make() -> dict[str, Any]:
+            loaded = [load_policy(trained.folder, sampler) for trained, sampler in policies]
+            return {"medians_ms": median_latencies(loaded)}
+
+        # measured whatever may be made: a table of what is finished has latencies too
+        return list(CellStore(self.out).done(Cell("latency", identity), make)["medians_ms"])
+
+    def facts(self) -> dict[str, Any]:
+        """Starts and references."""
+        options = self.options
+        return {
+            "episodes": options.episodes,
+            "first_seed": options.first_seed,
+            "teachers": {name: resolve_artifact(each).name for name, each in options.teachers.items()},
+            "references": dict(self.reference_sampler),
+            "heldout": dataclasses.asdict(options.heldout),
+        }
+
+    def _evaluation(self, trained: Trained, sampler: str | None) -> EvaluationResult:
+        """Episodes of a policy; kept as the files that ``onedp evaluate --json`` writes."""
+        options = self.options
+        identity = {
+            "evaluation": 1,
+            "weights": trained.digest,
+            "sampler": sampler,
+            "task": self.task,
+            "episodes": options.episodes,
+            "first_seed": options.first_seed,
+        }
+        cell = Cell(f"evaluation-{trained.folder.parent.name}-{sampler or 'own'}", identity)
+        file = self.out / "evaluations" / f"{cell.stem}.json"
+        if not file.exists():
+            self.store.require_making(cell)
+            request = EvaluationRequest(
+                str(trained.folder), sampler, self.task, options.episodes, options.first_seed, options.workers
+            )
+            save_results(file, evaluate(request))
+        result = load_results(file)
+        assert isinstance(result, EvaluationResult)
+        return result
+
+    def _observations(self, process: str) -> Path:
+        return self.options.observations or shipped_observations(self.options.teachers[process])
+
+    def _run(self, contestant: Contestant, config: MethodConfig, loop: LoopConfig) -> StudentRun | TeacherRun:
+        if contestant.needs_teacher:
+            data = self._observations(contestant.process)
+            return StudentRun(self.options.teachers[contestant.process], data, config, loop)
+        if self.options.demonstrations is None:
+            raise OneDPError(f"{contestant.text} is trained on demonstrations. Give them with --demonstrations.")
+        network = load_policy(self.teacher(contestant.process).folder).network
+        return TeacherRun(self.task, self.options.demonstrations, config, network, loop, mirror=self.options.mirror)
+
+    def _loop(self, steps: int, batch_size: int, seed: int) -> LoopConfig:
+        return LoopConfig(
+            steps=steps, batch_size=batch_size, seed=seed, threads=1, cpu=True, checkpoint_every=250,
+            diagnose_every=max(50, steps // 5),
+        )  # fmt: skip
+
+    def _steps(self, contestant: Contestant, preset: Preset, budget: float) -> tuple[int, float]:
+        weights = self._weights(contestant.process)
+
+        def config_for(steps: int) -> MethodConfig:
+            return fitted(preset, steps, weights)
+
+        loop = self._loop(1000, preset.batch_size, 0)
+        identity = {
+            "cost": 1,
+            "teacher": self.teacher(contestant.process).digest,
+            "method": method_to_json(config_for(1000)),
+            "batch_size": preset.batch_size,
+        }
+        teacher = load_policy(self.teacher(contestant.process).folder)
+        build = builder(teacher, config_for, contestant.needs_teacher)
+        windows = placeholder_windows(teacher, self._observations(contestant.process), self.task)
+        cell = Cell(f"cost-{contestant.text}", identity)
+        cost = self.store.done(cell, lambda: {"step": probe_cost(build, windows, loop)})
+        passes = self.teacher(contestant.process).numbers["passes"]
+        assert passes is not None
+        return steps_within(budget, passes, cost["step"]), cost["step"]
+
+    def _weights(self, process: str) -> int:
+        return sum(p.numel() for p in load_policy(self.teacher(process).folder).denoiser.parameters())
+
+
+def _begun(run: StudentRun | TeacherRun, folder: Path) -> TorchPolicy:
+    policy = distill_student(run, folder) if isinstance(run, StudentRun) else train_teacher(run, folder)
+    assert policy is not None  # it was not told to stop early
+    return policy
+
+
+def _continued(run: StudentRun | TeacherRun, folder: Path) -> TorchPolicy:
+    """From the newest checkpoint of a run that was stopped."""
+    if (folder / "policy").exists():
+        return load_policy(folder / "policy")
+    policy = resume_run(folder, type(run).__name__)
+    assert policy is not None
+    return policy

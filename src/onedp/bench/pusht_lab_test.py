@@ -1,0 +1,129 @@
+"""The benchmark of a simulated task with policies of a few weights; episodes are made up, everything else is real."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from onedp.bench import cost, pusht_lab
+from onedp.bench.contestants import Contestant, parse_contestants
+from onedp.bench.heldout_numbers import HeldoutSettings, errors_by_step
+from onedp.bench.pusht_lab import PushTLab, PushTOptions
+from onedp.bench.run import run_bench
+from onedp.errors import OneDPError
+from onedp.evaluate.fake_results_test import fake_evaluation
+from onedp.methods.config import DenoisingConfig
+from onedp.nets.config import MlpConfig
+from onedp.policy import load_policy
+from onedp.train.config import LoopConfig, TeacherRun
+from onedp.train.run import train_teacher
+
+LOOP = LoopConfig(steps=60, batch_size=64, checkpoint_every=60, diagnose_every=60, cpu=True)
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "demonstrations.npz"
+    state, action = rng.uniform(100, 400, (60, 5)), rng.uniform(100, 400, (60, 2))
+    np.savez(path, state=state.astype(np.float32), action=action.astype(np.float32), episode_ends=[30, 60])
+    return path
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory, demonstrations):
+    folder = tmp_path_factory.mktemp("teachers")
+    network = MlpConfig(width=8, blocks=1, step_embed_dim=8)
+    for process in ("ddpm", "edm"):
+        run = TeacherRun("pusht-keypoints", demonstrations, DenoisingConfig(process=process), network, LOOP)
+        train_teacher(run, folder / process)
+    return {process: str(folder / process) for process in ("ddpm", "edm")}
+
+
+@pytest.fixture
+def lab(tmp_path, teachers, demonstrations, monkeypatch):
+    def evaluate(request):
+        policy = load_policy(request.policy, request.sampler)
+        return fake_evaluation(
+            policy.name, policy.sampler.label, nfe=policy.nfe, skill=0.7 if policy.nfe > 1 else 0.5,
+            episodes=request.episodes, first_seed=request.first_seed,
+            digest=str(policy.provenance["weights_digest"]),
+        )  # fmt: skip
+
+    monkeypatch.setattr(pusht_lab, "evaluate", evaluate)
+    monkeypatch.setattr(cost, "PROBE_STEPS", 12)
+    options = PushTOptions(
+        teachers=teachers, observations=demonstrations, demonstrations=demonstrations, episodes=30,
+        heldout=HeldoutSettings(observations=4, draws=3),
+    )  # fmt: skip
+    return PushTLab("pusht-keypoints", tmp_path, options)
+
+
+def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monkeypatch):
+    contestants = parse_contestants(["ddim:10,heun:2,onedp-s,denoising"])
+    rows = run_bench(lab, contestants, (0.2,), (0,), lab.out)
+    assert [row.failure for row in rows] == [None] * 4
+    by_name = {row.contestant: row for row in rows}
+    assert by_name["ddim:10"].mean("score_difference") == 0.0
+    student = by_name["onedp-s"]
+    assert student.mean("success_difference") < 0
+    assert student.mean("nfe") == 1
+    assert 0.1 < student.mean("passes_ratio") <= 0.2
+    assert student.mean("cpu_ratio") > 0
+    assert by_name["denoising"].mean("passes_ratio") == pytest.approx(1.0, rel=0.05)
+    assert student.mean("seam_jump") > 0
+    assert student.mean("first_step_error") is None  # one pass has no way to its result
+    first, last = (by_name["ddim:10"].mean(f"error_at_pass_{n}") for n in (1, 10))
+    assert last < first  # the last estimate is the chunk, but for the clip
+    table = (lab.out / "table.md").read_text()
+    assert "| onedp-s, 20 % |" in table
+    assert json.loads((lab.out / "results.json").read_text())["first_seed"] == 200_000
+
+    def refuse(*_):
+        raise AssertionError("something finished was made again")
+
+    for name in ("evaluate", "distill_student", "train_teacher", "heldout_numbers", "median_latencies", "probe_cost"):
+        monkeypatch.setattr(pusht_lab, name, refuse)
+    run_bench(lab, contestants, (0.2,), (0,), lab.out)
+    assert (lab.out / "table.md").read_text() == table
+
+
+def test_a_stopped_distillation_continues(lab, monkeypatch):
+    contestant = Contestant.parse("onedp-d")
+    whole = lab.trained(contestant, 0.3, 0)
+
+    def stop(run, folder):
+        pusht_lab_distill(run, folder, stop_after=5)
+        raise KeyboardInterrupt
+
+    pusht_lab_distill = pusht_lab.distill_student
+    elsewhere = PushTLab(lab.task, lab.out / "elsewhere", lab.options)
+    with monkeypatch.context() as patch:
+        patch.setattr(pusht_lab, "distill_student", stop)
+        patch.setattr(elsewhere, "_loop", lambda *a: LoopConfig(*a, checkpoint_every=5, diagnose_every=50, cpu=True))
+        with pytest.raises(KeyboardInterrupt):
+            elsewhere.trained(contestant, 0.3, 0)
+    continued = elsewhere.trained(contestant, 0.3, 0)
+    assert continued.numbers["cpu_seconds"] is None  # of a part only, so not a cost
+    assert continued.numbers["steps"] == whole.numbers["steps"]
+    assert (continued.folder / "weights.safetensors").exists()
+
+
+def test_what_is_missing_is_said(lab):
+    bare = PushTLab(lab.task, lab.out, PushTOptions(teachers={"ddpm": lab.options.teachers["ddpm"]}))
+    with pytest.raises(OneDPError, match=r"There is no edm teacher\. Name one with --teacher-edm"):
+        bare.teacher("edm")
+    without = PushTLab(lab.task, lab.out, PushTOptions(lab.options.teachers, lab.options.observations))
+    with pytest.raises(OneDPError, match=r"denoising is trained on demonstrations\. Give them with --demonstrations"):
+        without.trained(Contestant.parse("denoising"), 1.0, 0)
+
+
+def test_errors_of_the_estimates_end_at_zero_and_leave_the_policy_as_it_was(teachers):
+    policy = load_policy(teachers["edm"] + "/policy", "heun:3")
+    obs = policy.spec.fake_observation(5, np.random.default_rng(0))
+    errors = errors_by_step(policy, obs, seed=0)
+    assert len(errors) == policy.nfe == 5
+    assert errors[-1] < errors[0]
+    assert "x0" not in vars(policy.denoiser)

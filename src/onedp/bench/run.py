@@ -1,0 +1,37 @@
+"""A whole benchmark: rows, latencies, and the files that say them."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onedp.bench.contestants import Contestant
+from onedp.bench.frame import Lab, Row, collect_rows, with_latencies
+from onedp.bench.output import markdown, results_json
+from onedp.evaluate.runner import hardware
+from onedp.files import write_json, write_text
+from onedp.machine import command_line
+from onedp.report.bench import write_bench_page
+
+
+def run_bench(
+    lab: Lab, contestants: Sequence[Contestant], budgets: Sequence[float], seeds: Sequence[int], out: Path
+) -> list[Row]:
+    """Make what is missing under ``out`` and write ``results.json``, ``table.md`` and ``report.html`` there."""
+    rows = collect_rows(lab, contestants, budgets, seeds)
+    latencies = with_latencies(lab, rows)
+    facts: dict[str, Any] = {
+        "task": lab.task,
+        **lab.facts(),
+        "command": command_line(),
+        "hardware": hardware("cpu"),
+        "package_version": importlib.metadata.version("onedp"),
+        "date": datetime.date.today().isoformat(),
+    }
+    write_json(out / "results.json", results_json(lab.columns, rows, latencies, facts))
+    write_text(out / "table.md", markdown(lab.columns, rows, latencies))
+    write_bench_page(out / "report.html", f"Every method on {lab.task}", lab.columns, rows, latencies, facts)
+    return rows

@@ -1,0 +1,103 @@
+"""The laboratory with a network of a few weights: budgets, costs, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from onedp.bench import cost, two_modes_lab
+from onedp.bench.contestants import Contestant, parse_contestants
+from onedp.bench.cost import counted_passes, steps_within
+from onedp.bench.lab import Examination, make_data
+from onedp.bench.run import run_bench
+from onedp.bench.two_modes import SPEC
+from onedp.bench.two_modes_lab import TwoModesLab, TwoModesOptions
+from onedp.diffusion.schedule import CosineDdpm
+from onedp.errors import OneDPError
+from onedp.nets.build import build_denoiser
+from onedp.nets.config import MlpConfig
+
+NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=16)
+TINY = TwoModesOptions(chunks=400, network=NETWORK, teacher_steps=120, teacher_batch=32, observations=4, draws=6)
+
+
+@pytest.fixture(autouse=True)
+def short_probes(monkeypatch):
+    monkeypatch.setattr(cost, "PROBE_STEPS", 12)
+
+
+def test_data_is_the_truth_scaled_to_its_range_with_a_twentieth_held_out():
+    data = make_data(400, seed=0)
+    windows = data.windows
+    assert (len(windows.training), len(windows.heldout)) == (380, 20)
+    assert windows.nobs["obstacle"].shape == (400, 1, 2)
+    assert windows.nactions is not None
+    assert windows.nactions.shape == (400, 16, 2)
+    assert windows.nactions.abs().max() == pytest.approx(1.0)
+    assert torch.equal(make_data(400, seed=0).windows.nactions, windows.nactions)
+
+
+def test_passes_are_counted_by_weights_chunks_and_gradient():
+    denoiser = build_denoiser(NETWORK, SPEC, CosineDdpm(), "eps")
+    weights = sum(p.numel() for p in denoiser.parameters())
+    x, t, cond = torch.zeros(5, 16, 2), torch.zeros(5, dtype=torch.int64), torch.zeros(5, 2)
+    with counted_passes() as counter:
+        denoiser.raw(x, t, cond)
+        with torch.no_grad():
+            denoiser.raw(x, t, cond)
+    denoiser.raw(x, t, cond)  # outside
+    assert counter.total == (3 + 1) * 5 * weights
+
+
+def test_a_budget_too_small_for_a_step_is_refused():
+    assert steps_within(0.1, teacher_cost=1000.0, step_cost=10.0) == 10
+    with pytest.raises(OneDPError, match=r"0.1 % of the teacher's training is worth 0 steps .* Give more --budget"):
+        steps_within(0.001, teacher_cost=1000.0, step_cost=10.0)
+
+
+def test_cost_of_a_method_is_what_its_losses_pass_through_networks(tmp_path):
+    """OneDP-D: student forward and backward (3), teacher forward (1), at the preset's batch."""
+    lab = TwoModesLab(tmp_path, TINY)
+    weights = lab.weights
+    trained = lab.trained(Contestant.parse("onedp-d"), 0.5, seed=0)
+    teacher = lab.teacher("ddpm").numbers
+    assert teacher["passes"] is not None
+    assert trained.numbers["passes"] is not None
+    assert trained.numbers["steps"] is not None
+    assert teacher["passes"] == 120 * 3 * 32 * weights
+    steps = trained.numbers["steps"]
+    assert trained.numbers["passes"] == pytest.approx(steps * 4 * 128 * weights)
+    assert 0.4 < trained.numbers["passes"] / teacher["passes"] <= 0.5
+
+
+def test_seeds_and_budgets_are_different_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
+    contestants = parse_contestants(["ddim:4,onedp-s,onedp-d"])
+    lab = TwoModesLab(tmp_path, TINY)
+    rows = run_bench(lab, contestants, (0.3,), range(2), tmp_path)
+    assert [row.failure for row in rows] == [None] * 3
+    assert {row.numbers[0]["nfe"] for row in rows} == {1, 4}
+    digests = {lab.trained(contestants[1], budget, seed).digest for budget in (0.3, 0.5) for seed in (0, 1)}
+    assert len(digests) == 4
+    table = (tmp_path / "table.md").read_text()
+
+    def refuse(*_):
+        raise AssertionError("a finished cell was made again")
+
+    monkeypatch.setattr(two_modes_lab, "fit", refuse)
+    monkeypatch.setattr(two_modes_lab, "median_latencies", refuse)
+    monkeypatch.setattr(Examination, "chunks", refuse)
+    run_bench(TwoModesLab(tmp_path, TINY), contestants, (0.3,), range(2), tmp_path)
+    assert (tmp_path / "table.md").read_text() == table
+
+
+def test_a_policy_is_judged_on_the_same_observations_and_noise_every_time(tmp_path):
+    lab = TwoModesLab(tmp_path, TINY)
+    teacher = lab.teacher("edm")
+    first = lab.examined(teacher, "edm", "heun:2")
+    again = TwoModesLab(tmp_path / "elsewhere", TINY)
+    assert again.examined(again.teacher("edm"), "edm", "heun:2") == first
+    assert first["nfe"] == 3
+    assert first["out_of_range"] is None
+    share = lab.examined(teacher, "edm", "one-step")["out_of_range"]
+    assert share is not None
+    assert 0 <= share <= 1

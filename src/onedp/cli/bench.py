@@ -1,0 +1,84 @@
+"""``onedp bench``: every method at the same table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from onedp.bench.frame import Lab
+from onedp.errors import OneDPError
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Train and examine methods on one task, and write table.md, results.json and report.html.
+
+    What is finished is found again: the same command continues where it was stopped.
+    """
+
+    task: tyro.conf.Positional[Literal["two-modes", "pusht-keypoints"]]
+    """two-modes: a synthetic distribution that is known exactly, no simulator, minutes; pusht-keypoints: the shipped
+    teachers, students distilled here, all on the same starts."""
+    methods: tuple[str, ...] = ()
+    """Methods (onedp-s, onedp-s:paper, edm/onedp-s, METHOD@SAMPLER) and samplers of the teacher (ddim:10, heun:18),
+    separated by commas or spaces."""
+    budget: tuple[float, ...] = (0.1,)
+    """Shares of the teacher's training that a distillation may cost, in counted network passes; a row for each."""
+    seeds: int = 3
+    """Training seeds of every student."""
+    out: Path = Path("bench")
+    """Folder of results, policies and finished cells."""
+    only_finished: bool = False
+    """Train and examine nothing: write the table of what is there, of fewer seeds where some are missing."""
+
+    teacher_ddpm: str = "pusht-keypoints-ddpm"
+    """pusht-keypoints: the DDPM teacher, a folder or the name of a shipped one."""
+    teacher_edm: str = "pusht-keypoints-edm"
+    """pusht-keypoints: the EDM teacher."""
+    data: Path | None = None
+    """pusht-keypoints: observations to distil on; default: the ones the package ships."""
+    demonstrations: Path | None = None
+    """pusht-keypoints: what methods without a teacher are trained on."""
+    episodes: int = 100
+    """pusht-keypoints: starts, the same for every policy."""
+    first_seed: int = 200_000
+    """pusht-keypoints: first start. The default are tuning starts; report numbers on others."""
+    workers: int | None = None
+    """pusht-keypoints: processes that run episodes; default: one per core. The scores do not depend on it."""
+
+    def run(self) -> None:
+        """Run what is missing, write, print."""
+        from onedp.bench.contestants import parse_contestants
+
+        contestants = parse_contestants(self.methods)
+        if self.seeds < 1 or not self.budget or any(not 0 < share <= 10 for share in self.budget):
+            raise OneDPError(
+                f"seeds ({self.seeds}) must be at least 1 and every budget above 0 and at most 10, not {self.budget}."
+            )
+        from onedp.bench.run import run_bench
+        from onedp.files import require_writable
+
+        require_writable(self.out / "results.json")
+        run_bench(self._lab(), contestants, self.budget, range(self.seeds), self.out)
+        print((self.out / "table.md").read_text())
+        print(f"Report: {self.out / 'report.html'}")
+
+    def _lab(self) -> Lab:
+        if self.task == "two-modes":
+            from onedp.bench.two_modes_lab import TwoModesLab
+
+            return TwoModesLab(self.out, make_missing=not self.only_finished)
+        from onedp.bench.pusht_lab import PushTLab, PushTOptions
+
+        options = PushTOptions(
+            teachers={"ddpm": self.teacher_ddpm, "edm": self.teacher_edm},
+            observations=self.data,
+            demonstrations=self.demonstrations,
+            episodes=self.episodes,
+            first_seed=self.first_seed,
+            workers=self.workers,
+        )
+        return PushTLab(self.task, self.out, options, make_missing=not self.only_finished)

@@ -1,0 +1,50 @@
+"""Consistency distillation (Song et al., arXiv 2303.01469, algorithm 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from onedp.diffusion.few_step_samplers import Consistency
+from onedp.diffusion.schedule import diffuse
+from onedp.methods.distillation import FromPairs, bin_times, follow_ode, pseudo_huber, student_from_pure_noise
+from onedp.methods.method import Batch, Setting
+from onedp.methods.student_config import ConsistencyConfig
+
+
+def build(config: ConsistencyConfig, setting: Setting) -> ConsistencyDistillation:
+    """For the table of methods."""
+    return ConsistencyDistillation(config, setting)
+
+
+class ConsistencyDistillation(FromPairs):
+    """The student gives the same chunk anywhere along one ODE trajectory of the teacher.
+
+    Trajectories are entered at the teacher's own chunks, noised: distillation knows no others. The target network is
+    the student itself, detached, as arXiv 2310.14189 (section 3.2) recommends over an average.
+    """
+
+    def __init__(self, config: ConsistencyConfig, setting: Setting):
+        super().__init__(config, setting, student_from_pure_noise(setting))
+        self.config = config
+
+    def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Difference of the student's answers at two neighbouring times, the later one's target being the earlier's."""
+        student, bins = self.networks["student"], self.config.bins_at(step / self.steps)
+        pairs, _, chunks = self.pairs.draw(len(batch), generator)
+        index = torch.randint(0, bins, (len(batch),), generator=generator, device=generator.device)
+        t, s = (bin_times(student.schedule, bins, edge) for edge in (index, index + 1))
+        eps = torch.randn(chunks.shape, generator=generator, device=chunks.device)
+        x_t = diffuse(student.schedule, chunks, t, eps)
+        cond = student.encode(pairs.nobs)
+        with torch.no_grad():
+            x_s = follow_ode(self.teacher, x_t, bins, index, self.teacher.encode(pairs.nobs))
+            target = torch.where((index == bins - 1)[:, None, None], x_s, student.x0(x_s, s, cond))  # data: itself
+        error = student.x0(x_t, t, cond) - target
+        loss = pseudo_huber(error, self.config.huber).mean()
+        return loss, {"consistency_rms": error.detach().square().mean().sqrt()}
+
+    def sampler(self) -> Consistency:
+        """One pass from pure noise."""
+        start = self.teacher.schedule.ode_times(torch.zeros(1))
+        return Consistency((float(start[0]),), clip=self.clip)

@@ -1,0 +1,122 @@
+"""The table of methods: what ``onedp train --method`` and ``onedp distill --method`` can do. Torch-free.
+
+A method is one file in this folder (its losses and a function ``build``), a config in ``config.py`` or beside it, and
+one line here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onedp.errors import OneDPError, unknown_choice
+from onedp.methods import presets
+from onedp.methods.config import MethodConfig
+from onedp.methods.presets import Preset
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One method of the command line."""
+
+    summary: str
+    """What it is, in a few words."""
+    builder: str
+    """``module:function`` that makes the ``Method`` of a config and a ``Setting``; imported when a run starts."""
+    preset: Preset
+    """Its recipe for networks of a few million weights, and the budget that it was made for."""
+    teacher: bool = True
+    """Distils a teacher; False: trains on demonstrations alone."""
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    """Other recipes by name."""
+
+
+_ONEDP = "onedp.methods.onedp:build"
+_DENOISING = "onedp.methods.denoising:build"
+
+METHODS: dict[str, MethodEntry] = {
+    # without a teacher
+    "denoising": MethodEntry("diffusion policy, the teacher", _DENOISING, presets.DENOISING, False),
+    "flow-matching": MethodEntry("flow policy, ten Euler steps", _DENOISING, presets.FLOW_MATCHING, False),
+    "cloning": MethodEntry("mean squared error, one pass", "onedp.methods.cloning:build", presets.CLONING, False),
+    "mip": MethodEntry("regression in two steps, two passes", "onedp.methods.mip:build", presets.MIP, False),
+    "meanflow": MethodEntry("average velocities, one pass", "onedp.methods.meanflow:build", presets.MEANFLOW, False),
+    "act": MethodEntry("ACT, a VAE without diffusion", "onedp.methods.act:build", presets.ACT, False),
+    # from a teacher
+    "onedp-s": MethodEntry(
+        "stochastic, keeps the teacher's modes", _ONEDP, presets.ONEDP_S, presets={"paper": presets.ONEDP_S_PAPER}
+    ),
+    "onedp-d": MethodEntry(
+        "deterministic, half the cost a step", _ONEDP, presets.ONEDP_D, presets={"paper": presets.ONEDP_D_PAPER}
+    ),
+    "onedp-d-annealed": MethodEntry("onedp-d with a falling upper noise level", _ONEDP, presets.ONEDP_D_ANNEALED),
+    "onedp-s-normalized": MethodEntry("onedp-s with DMD's normalised gradient", _ONEDP, presets.ONEDP_S_NORMALIZED),
+    "onedp-s-adversarial": MethodEntry("onedp-s with a critic", _ONEDP, presets.ONEDP_S_ADVERSARIAL),
+    "sid": MethodEntry("onedp-s with the Fisher divergence", _ONEDP, presets.SID),
+    "regression": MethodEntry("on the teacher's ODE solutions", "onedp.methods.regression:build", presets.REGRESSION),
+    "consistency": MethodEntry("consistency distillation", "onedp.methods.consistency:build", presets.CONSISTENCY),
+    "consistency-policy": MethodEntry("CTM and DSM", "onedp.methods.trajectory:build", presets.TRAJECTORY),
+    "progressive": MethodEntry("halvings from 64 steps to 1", "onedp.methods.progressive:build", presets.PROGRESSIVE),
+    "gaussian": MethodEntry("Gaussian policy, OneDP's loss", "onedp.methods.gaussian:build", presets.GAUSSIAN),
+}
+"""Name to method."""
+
+
+def method_names(teacher: bool) -> tuple[str, ...]:
+    """Methods of ``onedp distill`` (``teacher``) or of ``onedp train``."""
+    return tuple(name for name, entry in METHODS.items() if entry.teacher == teacher)
+
+
+def method_help(teacher: bool) -> str:
+    """The names with their summaries, for ``--help``."""
+    return "; ".join(f"{name}: {METHODS[name].summary}" for name in method_names(teacher)) + "."
+
+
+def method_entry(name: str, teacher: bool) -> MethodEntry:
+    """The line ``name``; raises ``OneDPError`` when there is none or the other verb runs it."""
+    valid = method_names(teacher)
+    if name in METHODS and name not in valid:
+        verb = "train" if teacher else "distill"
+        raise OneDPError(f"The method '{name}' is one of another verb: onedp {verb} --method {name}")
+    if name not in METHODS:
+        raise OneDPError(unknown_choice("method", name, valid))
+    return METHODS[name]
+
+
+def recipe(name: str, preset: str = "small") -> Preset:
+    """The recipe ``preset`` of the method ``name``; raises ``OneDPError`` when either does not exist."""
+    if name not in METHODS:
+        raise OneDPError(unknown_choice("method", name, METHODS))
+    recipes = {"small": METHODS[name].preset, **METHODS[name].presets}
+    if preset not in recipes:
+        raise OneDPError(unknown_choice(f"preset of {name}", preset, recipes))
+    return recipes[preset]
+
+
+def build_method(config: MethodConfig, setting: Any) -> Any:
+    """The ``Method`` of a config for the ``Setting`` of a run. Imports torch."""
+    builders = {entry.builder for entry in METHODS.values() if entry.preset.config.kind == config.kind}
+    if len(builders) != 1:
+        raise OneDPError(f"The method '{config.kind}' is not in the table of methods.")
+    module, _, function = builders.pop().partition(":")
+    return getattr(importlib.import_module(module), function)(config, setting)
+
+
+def method_to_json(config: MethodConfig) -> dict[str, Any]:
+    """Plain data for ``run.json``."""
+    return {"kind": config.kind, **dataclasses.asdict(config)}  # type: ignore[call-overload]
+
+
+def method_from_json(data: Mapping[str, Any], default_kind: str) -> MethodConfig:
+    """Inverts ``method_to_json``; runs of before the table say no kind. Raises ``OneDPError``, or dacite's errors."""
+    import dacite  # not in the base installation, which --help must do with
+
+    configs = {entry.preset.config.kind: type(entry.preset.config) for entry in METHODS.values()}
+    kind = data.get("kind", default_kind)
+    if kind not in configs:
+        raise OneDPError(unknown_choice("method", kind, configs))
+    options = {key: value for key, value in data.items() if key != "kind"}
+    return dacite.from_dict(configs[kind], options, dacite.Config(cast=[tuple], strict=True))
