@@ -88,7 +88,7 @@ def test_every_import_is_declared(tests: bool) -> None:
     project = read_pyproject()
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"] + extras["robot"]
-    lines += extras["openvino"] + extras["export"]
+    lines += extras["openvino"] + extras["export"] + extras["robosuite"] + extras["metaworld"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines + (extras["dev"] if tests else [])}
     distributions = importlib.metadata.packages_distributions()
     for path in (ROOT / "src/onedp").rglob("*.py"):
@@ -121,6 +121,7 @@ def modules_loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pygame", "cv2", "matplotlib", "av"}
+HEAVY |= {"mujoco", "robosuite", "metaworld", "h5py"}
 
 
 TORCH_FREE = (
@@ -130,6 +131,7 @@ TORCH_FREE = (
     "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
+    "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
 )  # fmt: skip
 
@@ -156,6 +158,7 @@ def test_core_imports_are_torch_free() -> None:
         ["export"],
         ["latency"],
         ["bench"],
+        ["collect"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:

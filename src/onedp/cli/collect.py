@@ -12,7 +12,7 @@ from onedp.errors import OneDPError
 
 @dataclass(frozen=True)
 class Collect:
-    """Make demonstrations with a task's scripted expert, in robomimic's HDF5 layout. They are no human demonstrations."""
+    """Make demonstrations with a task's scripted expert (a program, no people), in robomimic's HDF5 layout."""
 
     task: tyro.conf.Positional[str]
     """Task with a scripted expert, e.g. lift, can, square, pusht-keypoints, metaworld-push."""

@@ -90,6 +90,11 @@ class Arm:
         return float(np.linalg.norm(rotation_vector(down(yaw) @ self.rotation.T)))
 
 
+def upwards(height: float) -> ndarray:
+    """A way of ``height`` [m] along the vertical."""
+    return np.array([0.0, 0.0, height])
+
+
 def down(yaw: float) -> ndarray:
     """Gripper pointing down, turned by ``yaw`` about the vertical from the Panda's neutral wrist; axes as columns."""
     cos, sin = np.cos(yaw), np.sin(yaw)

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from onedp.collect.arm import CLOSE, OPEN, Arm, Pose, gripper_yaw, nearest_turn, yaw_of
+from onedp.collect.arm import CLOSE, OPEN, Arm, Pose, gripper_yaw, nearest_turn, upwards, yaw_of
 from onedp.tasks.robosuite import RobosuiteEnvironment
-
 
 WRIST_REACH_RAD = 1.8
 """Yaw to either side that the Panda's last joint reaches from where it starts, with room to spare."""
@@ -160,7 +159,7 @@ class PickAndPlace:
         height = np.clip(4 * (side - 0.006), 0, self.style.hover) + np.clip(
             0.3 * (yaw_error - self.style.yaw_slack), 0, self.style.hover
         )
-        target = Pose(grasp.position + [0, 0, min(height, self.style.hover)], grasp.yaw)
+        target = Pose(grasp.position + upwards(min(height, self.style.hover)), grasp.yaw)
         return self.arm.towards(target, OPEN, self.style.speed)
 
     def close(self) -> ndarray:
@@ -169,7 +168,7 @@ class PickAndPlace:
 
     def release(self) -> ndarray:
         """Open the fingers, and rise once they are open."""
-        up = [0, 0, 0.1] if self.arm.opening > 0.07 else [0, 0, 0]
+        up = upwards(0.1 if self.arm.opening > 0.07 else 0.0)
         return self.arm.towards(Pose(self.arm.position + up, self.carried_yaw()), OPEN, self.style.speed)
 
     def carried_yaw(self) -> float:
@@ -207,7 +206,7 @@ class LiftExpert(PickAndPlace):
         position, rotation = self.arm.body(self.body)
         yaw = nearest_turn(yaw_of(rotation), self._chosen_yaw(), np.pi / 2)
         along = 0.006 * self.style.along * np.array([np.cos(yaw), np.sin(yaw), 0])
-        return Pose(position + along + [0, 0, self.style.depth], yaw)
+        return Pose(position + along + upwards(self.style.depth), yaw)
 
     def next_after_carry(self) -> Phase:
         """There is no goal but up."""
@@ -215,7 +214,7 @@ class LiftExpert(PickAndPlace):
 
     def carry(self) -> ndarray:
         """Straight up."""
-        return self.arm.towards(Pose(self.arm.position + [0, 0, 0.1], self._chosen_yaw()), CLOSE, self.style.speed)
+        return self.arm.towards(Pose(self.arm.position + upwards(0.1), self._chosen_yaw()), CLOSE, self.style.speed)
 
 
 class CanExpert(PickAndPlace):
@@ -241,7 +240,7 @@ class CanExpert(PickAndPlace):
     def grasp(self) -> Pose:
         """The can's middle, rather its upper half."""
         position, _ = self.arm.body(self.body)
-        return Pose(position + [0, 0, 0.015 + 2 * self.style.depth], self._chosen_yaw())
+        return Pose(position + upwards(0.015 + 2 * self.style.depth), self._chosen_yaw())
 
     def next_after_carry(self) -> Phase:
         """Let go over the compartment."""
@@ -250,7 +249,7 @@ class CanExpert(PickAndPlace):
 
     def carry(self) -> ndarray:
         """Up, then sideways as far as the height allows, so that the can clears the wall."""
-        over = self.goal + [0, 0, 0.17 + self.style.carry_height]
+        over = self.goal + upwards(0.17 + self.style.carry_height)
         rise = max(0.0, over[2] - self.arm.position[2])
         position = self.arm.position + (over - self.arm.position) * [*(2 * [np.clip(1 - rise / 0.08, 0, 1)]), 1]
         return self.arm.towards(Pose(position, self._chosen_yaw()), CLOSE, self.style.speed)
@@ -286,8 +285,8 @@ class SquareExpert(PickAndPlace):
         """The middle of the handle, a little inwards or outwards."""
         position, rotation = self.arm.body(self.body)
         yaw = nearest_turn(yaw_of(rotation), self._chosen_yaw(), np.pi)
-        handle = self.handle + [0.008 * self.style.along, 0, 0]
-        return Pose(position + rotation @ handle + [0, 0, self.style.depth], yaw)
+        handle = self.handle * (1 + 0.15 * self.style.along)
+        return Pose(position + rotation @ handle + upwards(self.style.depth), yaw)
 
     def _fitting_yaw(self) -> float:
         """Yaw of the gripper with which the nut, as it is held now, stands square to the peg.
@@ -321,7 +320,7 @@ class SquareExpert(PickAndPlace):
     def carry(self) -> ndarray:
         """Up, then over the peg and square to it; sideways only as far as the height allows."""
         position, _ = self.arm.body(self.body)
-        over = self.peg + [0, 0, 0.13 + self.style.carry_height * 0.5]
+        over = self.peg + upwards(0.13 + 0.5 * self.style.carry_height)
         rise = max(0.0, over[2] - position[2])
         move = (over - position) * [*(2 * [np.clip(1 - rise / 0.06, 0, 1)]), 1]
         return self.arm.towards(Pose(self.arm.position + move, self._fitting_yaw()), CLOSE, self.style.speed)

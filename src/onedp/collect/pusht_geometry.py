@@ -20,33 +20,33 @@ OUTLINE = T_CORNERS_PX[[0, 1, 2, 5, 6, 7, 4, 3]]
 """The T's eight corners in the order of a walk along its edge."""
 
 
-def to_frame(points: Float[ndarray, "n 2"], pose: Float[ndarray, "3"]) -> Float[ndarray, "n 2"]:
+def to_frame(points: Float[ndarray, "n 2"], pose: Float[ndarray, 3]) -> Float[ndarray, "n 2"]:
     """Points of the world in the frame of a T with ``pose`` (x, y [px], angle [rad])."""
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
     return (points - pose[:2]) @ np.array([[cos, -sin], [sin, cos]])
 
 
-def to_world(points: Float[ndarray, "n 2"], pose: Float[ndarray, "3"]) -> Float[ndarray, "n 2"]:
+def to_world(points: Float[ndarray, "n 2"], pose: Float[ndarray, 3]) -> Float[ndarray, "n 2"]:
     """Points of the T's frame in the world."""
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
     return points @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
 
 
-def distance_to_t(points: Float[ndarray, "n 2"], pose: Float[ndarray, "3"]) -> Float[ndarray, " n"]:
+def distance_to_t(points: Float[ndarray, "n 2"], pose: Float[ndarray, 3]) -> Float[ndarray, " n"]:
     """Distance of points from the T [px], 0 inside."""
     local = to_frame(points, pose)[:, None]
     outside = np.maximum(np.maximum(BOXES[:, 0] - local, local - BOXES[:, 1]), 0)  # (N, 2, 2)
     return np.linalg.norm(outside, axis=-1).min(axis=1)
 
 
-def is_free(points: Float[ndarray, "n 2"], pose: Float[ndarray, "3"], margin: float) -> ndarray:
+def is_free(points: Float[ndarray, "n 2"], pose: Float[ndarray, 3], margin: float) -> ndarray:
     """Whether the disc's middle can be there: inside the walls, ``margin`` away from touching the T."""
     inside = ((points > WALL_PX) & (points < WORKSPACE_PX - WALL_PX)).all(axis=1)
     return inside & (distance_to_t(points, pose) > DISC_RADIUS_PX + margin)
 
 
 def contact_points(
-    count: int, pose: Float[ndarray, "3"], rng: np.random.Generator
+    count: int, pose: Float[ndarray, 3], rng: np.random.Generator
 ) -> tuple[Float[ndarray, "n 2"], Float[ndarray, "n 2"]]:
     """Random points on the T's edge and the directions into it, in the world."""
     following = np.roll(OUTLINE, -1, axis=0)
@@ -63,7 +63,7 @@ def contact_points(
 class WalkingMap:
     """Shortest ways of the disc round the T from one place, on a grid of cells."""
 
-    def __init__(self, start: Float[ndarray, "2"], pose: Float[ndarray, "3"], margin: float = 4.0):
+    def __init__(self, start: Float[ndarray, 2], pose: Float[ndarray, 3], margin: float = 4.0):
         self._pose = pose
         self._margin = margin
         self._start = start
@@ -90,13 +90,13 @@ class WalkingMap:
                     self._before[cell], self._steps[cell] = here, self._steps[here] + float(np.hypot(*step))
                     queue.append(cell)
 
-    def length(self, goal: Float[ndarray, "2"]) -> float:
+    def length(self, goal: Float[ndarray, 2]) -> float:
         """Length of the way to ``goal`` [px], infinite when there is none."""
         if self._is_straight(self._start, goal):
             return float(np.linalg.norm(goal - self._start))
         return self._steps.get(self._cell(goal), np.inf) * CELL_PX
 
-    def way(self, goal: Float[ndarray, "2"]) -> list[ndarray]:
+    def way(self, goal: Float[ndarray, 2]) -> list[ndarray]:
         """Points to walk through, the last one is ``goal``; corners that can be cut are cut."""
         if self._is_straight(self._start, goal):
             return [goal]
@@ -108,9 +108,8 @@ class WalkingMap:
         points = [self._start, *cells[-2::-1], goal]
         way, here = [], 0
         while here < len(points) - 1:
-            ahead = next(
-                (i for i in range(len(points) - 1, here + 1, -1) if self._is_straight(points[here], points[i])), here + 1
-            )
+            further = range(len(points) - 1, here + 1, -1)
+            ahead = next((i for i in further if self._is_straight(points[here], points[i])), here + 1)
             way.append(points[ahead])
             here = ahead
         return way

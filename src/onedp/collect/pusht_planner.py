@@ -75,7 +75,9 @@ class Imagination:
         """One control step of the simulator, without its costly reward."""
         simulator = self._simulator
         for _ in range(round(1 / (simulator.dt * simulator.control_hz))):
-            pull = simulator.k_p * (target - simulator.agent.position) - simulator.k_v * np.array(simulator.agent.velocity)
+            pull = simulator.k_p * (target - simulator.agent.position) - simulator.k_v * np.array(
+                simulator.agent.velocity
+            )
             simulator.agent.velocity += pull * simulator.dt
             simulator.space.step(simulator.dt)
 

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class CollectRequest:
             raise OneDPError(f"noise must not be negative, it is {self.noise}.")
         if self.workers is not None and self.workers < 1:
             raise OneDPError(f"workers must be at least 1, it is {self.workers}.")
-        if not 0 <= self.seed or self.seed + self.most_attempts > TEST_SEEDS_FROM:
+        if not self.seed >= 0 or self.seed + self.most_attempts > TEST_SEEDS_FROM:
             raise OneDPError(
                 f"seed {self.seed} with up to {self.most_attempts} starts reaches outside 0 to {TEST_SEEDS_FROM - 1}: "
                 "the starts above are for evaluation. Choose a smaller seed or fewer episodes."
@@ -78,7 +79,9 @@ class CollectSummary:
         return self.kept / self.attempts
 
 
-def collect(request: CollectRequest, progress: Callable[[int, int], None] = lambda kept, attempts: None) -> CollectSummary:
+def collect(
+    request: CollectRequest, progress: Callable[[int, int], None] = lambda kept, attempts: None
+) -> CollectSummary:
     """Run the task's expert until enough episodes succeeded, and write them in robomimic's layout.
 
     ``progress`` is called with episodes kept and starts tried. Raises ``OneDPError`` when the task has no expert, its
@@ -98,8 +101,8 @@ def collect(request: CollectRequest, progress: Callable[[int, int], None] = lamb
             break
     else:
         raise OneDPError(
-            f"Only {len(kept)} of {request.most_attempts} starts succeeded, {request.episodes} were wanted. Nothing was "
-            "written. Less --noise may help; otherwise collect fewer episodes."
+            f"Only {len(kept)} of {request.most_attempts} starts succeeded, {request.episodes} were wanted. Nothing "
+            "was written. Less --noise may help; otherwise collect fewer episodes."
         )
     summary = CollectSummary(
         kept=len(kept),
@@ -151,7 +154,7 @@ def _attempts(request: CollectRequest) -> Iterator[Demonstration | None]:
         waiting = iter(seeds)
         try:
             while True:
-                running += [pool.submit(_attempt, seed) for _, seed in zip(range(2 * workers - len(running)), waiting)]
+                running += [pool.submit(_attempt, seed) for seed in islice(waiting, 2 * workers - len(running))]
                 if not running:
                     return
                 yield running.pop(0).result()

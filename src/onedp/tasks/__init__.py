@@ -12,7 +12,9 @@ from onedp.tasks.pusht import PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.robosuite import ROBOSUITE_TASKS
 from onedp.tasks.task import Environment, StepResult, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, *ROBOSUITE_TASKS, *METAWORLD_TASKS)
+}
 
 __all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
 

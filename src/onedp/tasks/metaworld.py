@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError
+from onedp.tasks.mujoco_camera import Camera, choose_renderer
 from onedp.tasks.task import StepResult, Task
 from onedp.types import FieldSpec, PolicySpec
 
@@ -47,7 +47,7 @@ class MetaworldEnvironment:
         self.name = name
         self._made: Any = None
         self._model: dict[str, ndarray] = {}
-        self._renderer: Any = None
+        self._camera: Camera | None = None
         self.observation: ndarray = np.zeros(STATE.shape)
         """The newest observation, float64: what a scripted policy reads."""
 
@@ -62,7 +62,7 @@ class MetaworldEnvironment:
     def reset(self, seed: int) -> dict[str, ndarray]:
         """A layout drawn from ``seed``, whatever ran before."""
         simulator = self.simulator
-        import mujoco
+        import mujoco  # after the simulator, which chooses the renderer first
 
         for name, values in self._model.items():  # a layout is written into the model, and moves the next reset's hand
             getattr(simulator.model, name)[:] = values
@@ -78,18 +78,10 @@ class MetaworldEnvironment:
         return StepResult(self._observe(obs), float(success), success, success)
 
     def render(self, size: int) -> ndarray:
-        """The scene from the corner camera, in software unless MUJOCO_GL says otherwise."""
-        import mujoco
-
-        model = self.simulator.model
-        if self._renderer is None or self._renderer.height != size:
-            if self._renderer is not None:
-                self._renderer.close()
-            model.vis.global_.offwidth = model.vis.global_.offheight = size
-            model.light_castshadow[:] = 0  # shadows are most of the cost in software
-            self._renderer = mujoco.Renderer(model, size, size)
-        self._renderer.update_scene(self.simulator.data, "corner2")
-        return self._renderer.render().copy()
+        """The scene from a corner of the table."""
+        if self._camera is None:
+            self._camera = Camera(self.simulator.model, self.simulator.data, "corner2")
+        return self._camera.picture(size)
 
     def _observe(self, obs: ndarray) -> dict[str, ndarray]:
         self.observation = np.asarray(obs, dtype=np.float64)
@@ -97,7 +89,7 @@ class MetaworldEnvironment:
 
 
 def _make(name: str) -> Any:
-    os.environ.setdefault("MUJOCO_GL", "osmesa")  # no display is needed
+    choose_renderer()
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
@@ -106,7 +98,8 @@ def _make(name: str) -> Any:
             "bare Debian or Ubuntu also: apt-get install libosmesa6 libgl1"
         ) from error
     simulator = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()
-    simulator._partially_observable = False  # the goal is in the observation
+    simulator._partially_observable = False  # the goal is in the observation ...
+    vars(simulator).pop("sawyer_observation_space", None)  # ... and not clipped to 0 by limits cached before that
     simulator._freeze_rand_vec = False  # draw a layout at each reset ...
     simulator.seeded_rand_vec = True  # ... from the generator that seed() sets
     simulator._set_task_called = True

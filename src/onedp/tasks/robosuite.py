@@ -1,8 +1,8 @@
 """robosuite's manipulation tasks (Panda arms, OSC_POSE deltas, 20 Hz) with robomimic's names, limits and success.
 
-Two things differ from robomimic's roll-outs, to make a reset cost 0.1 s and not seconds: the simulation is built once
-for each environment, so Lift's cube keeps one size (robomimic draws 20 to 22 mm anew), and physics runs robosuite's
-``lite_physics``. Both are the same for every seed.
+Two things differ from robomimic's roll-outs, to make a reset cheap (0.01 s against seconds): the simulation is built
+once for each environment, so Lift's cube keeps one size (robomimic draws 20 to 22 mm anew), and physics runs
+robosuite's ``lite_physics``. Both are the same for every seed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError
+from onedp.tasks.mujoco_camera import Camera, choose_renderer
 from onedp.tasks.task import StepResult, Task
 from onedp.types import FieldSpec, PolicySpec
 
@@ -36,7 +36,7 @@ class Scene:
 
     environment: str
     object_size: int
-    """Numbers in robomimic's ``object``: positions [m], quaternions (x, y, z, w), positions seen from the gripper [m]."""
+    """Numbers in robomimic's ``object``: positions [m], quaternions (x, y, z, w), relative positions [m]."""
     max_steps: int
     """robomimic's time limit [control steps]."""
     arms: int = 1
@@ -76,7 +76,7 @@ class RobosuiteEnvironment:
         self._scene = scene
         self._fields = observation_fields(scene)
         self._made: Any = None
-        self._renderer: Any = None
+        self._camera: Camera | None = None
 
     @property
     def simulator(self) -> Any:
@@ -102,25 +102,13 @@ class RobosuiteEnvironment:
         return np.asarray(self.simulator.sim.get_state().flatten(), dtype=np.float64)
 
     def render(self, size: int) -> ndarray:
-        """The scene from the task's camera, in software unless MUJOCO_GL says otherwise."""
-        import mujoco
-
-        model, data = self.simulator.sim.model._model, self.simulator.sim.data._data
-        if self._renderer is None or self._renderer.height != size:
-            self._close_renderer()
-            model.vis.global_.offwidth = model.vis.global_.offheight = size
-            model.vis.quality.offsamples = 0  # multisampling and reflections are most of the cost in software
-            model.mat_reflectance[:] = 0
-            self._renderer = mujoco.Renderer(model, size, size)
-        option = mujoco.MjvOption()
-        option.geomgroup[0] = 0  # the shapes that collide
-        self._renderer.update_scene(data, self._scene.camera, option)
-        return self._renderer.render().copy()
-
-    def _close_renderer(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """The scene from the task's camera, without the shapes that only collide."""
+        if self._camera is None:
+            simulation = self.simulator.sim
+            self._camera = Camera(
+                simulation.model._model, simulation.data._data, self._scene.camera, hidden_groups=(0,)
+            )
+        return self._camera.picture(size)
 
     def _observe(self, obs: Mapping[str, Any]) -> dict[str, ndarray]:
         found = {field.name: obs["object-state" if field.name == "object" else field.name] for field in self._fields}
@@ -129,7 +117,7 @@ class RobosuiteEnvironment:
 
 def make_simulator(scene: Scene) -> Any:
     """robosuite's environment of ``scene``, without cameras; raises ``OneDPError`` when its packages do not fit."""
-    os.environ.setdefault("MUJOCO_GL", "osmesa")  # no display is needed
+    choose_renderer()
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # it warns of its own missing optional parts
     try:
         with contextlib.redirect_stdout(None):
