@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
 
 
+@runtime_checkable
 class Expert(Protocol):
     """One scripted demonstrator of one environment, for any number of episodes."""
 

@@ -39,7 +39,9 @@ def test_contact_points_are_on_the_edge_and_directions_go_in() -> None:
     np.testing.assert_allclose(np.linalg.norm(inwards, axis=1), 1)
     assert distance_to_t(points, POSE).max() < 1e-6
     assert (distance_to_t(points + 2 * inwards, POSE) == 0).all()
-    np.testing.assert_allclose(distance_to_t(points - 2 * inwards, POSE), 2, atol=1e-6)
+    outside = distance_to_t(points - 2 * inwards, POSE)
+    assert outside.max() < 2 + 1e-6  # in a corner another edge may be nearer
+    assert np.isclose(outside, 2).mean() > 0.95
 
 
 def test_ways_go_round_the_t() -> None:
