@@ -127,7 +127,7 @@ HEAVY |= {"mujoco", "robosuite", "metaworld", "h5py", "pyarrow"}
 
 TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
-    "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
+    "seen_frames", "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
     "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "methods.table", "nets.config",
     "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
     "cli.main",

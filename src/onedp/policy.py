@@ -31,6 +31,8 @@ from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_denoiser, encoder_from_json, network_from_json, network_to_json
 from onedp.nets.config import EncoderConfig, NetworkConfig, StateEncoderConfig
+from onedp.nets.image_encoder import ImageEncoder
+from onedp.seen_frames import SeenFrames
 from onedp.types import Continuation, PolicySpec
 
 
@@ -48,6 +50,8 @@ class TorchPolicy:
     provenance: Mapping[str, Any]
     device: torch.device
     encoder: EncoderConfig = field(default_factory=StateEncoderConfig)
+    seen: SeenFrames | None = field(default=None, repr=False, compare=False)
+    """Features of pictures seen before; only for weights that never change."""
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -84,7 +88,7 @@ class TorchPolicy:
         """
         nobs, z = self._network_inputs(obs, noise)
         with torch.inference_mode():
-            return self._actions(self.sampler.sample(self.denoiser, self.denoiser.encode(nobs), z))
+            return self._actions(self.sampler.sample(self.denoiser, self._encode(nobs), z))
 
     def infer_continuing(
         self, obs: Mapping[str, Any], noise: Any, previous: Continuation
@@ -93,7 +97,7 @@ class TorchPolicy:
         nobs, z = self._network_inputs(obs, noise)
         target, weights = self._network_target(previous)
         with torch.no_grad():  # not inference_mode: guidance differentiates inside
-            cond = self.denoiser.encode(nobs)
+            cond = self._encode(nobs)
             return self._actions(sample_continuing(self.sampler, self.denoiser, cond, z, target, weights))
 
     def warm_noise(self, noise: ndarray, previous: Continuation) -> Float32[ndarray, "b draws tp da"]:
@@ -135,6 +139,21 @@ class TorchPolicy:
             np.asarray(self.spec.action_high, dtype=np.float32),
         )
 
+    def _encode(self, nobs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The condition; features of frames seen before are not computed again."""
+        encoder = self.denoiser.encoder
+        if self.seen is None or not isinstance(encoder, ImageEncoder):
+            return self.denoiser.encode(nobs)
+        features = {}
+        for camera in encoder.cameras:
+
+            def encode(pictures: ndarray, camera: str = camera) -> ndarray:
+                return encoder.camera_features(camera, torch.from_numpy(pictures).to(self.device)).cpu().numpy()
+
+            features[camera] = self.seen.features(camera, nobs[camera].cpu().numpy(), encode)
+        on_device = {name: torch.from_numpy(values).to(self.device) for name, values in features.items()}
+        return encoder.assemble(nobs, on_device)
+
 
 def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu") -> TorchPolicy:
     """Load a policy folder, or a shipped one by name; ``sampler`` replaces the stored one (``ddim:10``).
@@ -170,6 +189,7 @@ def load_policy(name: str | Path, sampler: str | None = None, device: str = "cpu
         provenance=manifest.provenance,
         device=torch_device(device),
         encoder=encoder,
+        seen=SeenFrames() if isinstance(denoiser.encoder, ImageEncoder) else None,
     )
     return policy if sampler is None else policy.with_sampler(sampler)
 

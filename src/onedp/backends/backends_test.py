@@ -14,7 +14,7 @@ import torch
 from onedp.backends import load_backend
 from onedp.backends import runtimes as runtimes_module
 from onedp.backends.manifest import read_export
-from onedp.backends.runtimes import RUNTIMES, usable_runtimes
+from onedp.backends.runtimes import RUNTIMES, open_model, usable_runtimes
 from onedp.cli.serve import open_policy
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import OneStep
@@ -141,11 +141,13 @@ def change(out, **entries):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"format": "onedp.export/9"}, "has the format 'onedp.export/9', this package reads 'onedp.export/1'"),
+        ({"format": "onedp.export/9"}, "has the format 'onedp.export/9', this package reads 'onedp.export/2'"),
         ({"extra": 1}, r"unknown entries \['extra'\]"),
         ({"spec": {}}, "is not readable"),
         ({"noise_shape": [1, 4, 2]}, "noise_shape .* does not fit the spec"),
         ({"model": "../policy.onnx"}, "'files' must hold plain names"),
+        ({"encoders": {"where": "policy.onnx"}}, r"encoders .* must name pictures \[\] and files"),
+        ({"precision": "int8"}, "precision 'int8' is unknown, or its gate is missing"),
         ({"tolerance": 0}, "tolerance or action_width does not fit"),
         ({"reference_chunk": [[0.0]]}, "reference_chunk has the shape"),
     ],
@@ -163,6 +165,8 @@ def test_what_is_no_export_is_named(tmp_path, exported):
         load_backend(tmp_path)
     with pytest.raises(OneDPError, match=r"Unknown runtime 'onnxruntme'\. Did you mean 'onnxruntime'"):
         load_backend(exported / "out", "onnxruntme")
+    with pytest.raises(OneDPError, match=r"'onnxruntime' computes in float32 and int8, not in bfloat16"):
+        open_model("onnxruntime", exported / "out" / "policy.onnx", 1, "bfloat16")
     with pytest.raises(OneDPError, match="cannot use 0 threads"):
         load_backend(exported / "out", "onnxruntime", threads=0)
 
@@ -171,8 +175,8 @@ def wrong_runtime(monkeypatch, name):
     """Make the runtime ``name`` answer 1 % off, as a broken kernel would."""
     original = RUNTIMES[name]
 
-    def opened(path, threads):
-        run = original.open(path, threads)
+    def opened(path, threads, precision):
+        run = original.open(path, threads, precision)
         return lambda given: run(given) * np.float32(0.99)
 
     monkeypatch.setitem(runtimes_module.RUNTIMES, name, replace(original, open=opened))
@@ -198,7 +202,7 @@ def test_a_runtime_that_answers_otherwise_is_passed_over_with_a_warning(exported
 def test_without_runtimes_the_error_says_what_to_install(exported, monkeypatch):
     for name, runtime in RUNTIMES.items():
         monkeypatch.setitem(runtimes_module.RUNTIMES, name, replace(runtime, package="onedp_no_such_package"))
-    with pytest.raises(OneDPError, match=r"No installed runtime reads policy.onnx.*onedp\[robot\]"):
+    with pytest.raises(OneDPError, match=r"No installed runtime reads policy.onnx in float32.*onedp\[robot\]"):
         load_backend(exported / "out")
     with pytest.raises(
         OneDPError, match=r"'openvino' is not installed. Install it with: pip install 'onedp\[openvino\]'"

@@ -13,10 +13,11 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.artifact import file_digest
+from onedp.backends.runtimes import FLOAT32, PRECISIONS
 from onedp.errors import ArtifactError, OneDPError
 from onedp.types import PolicySpec, episode_noise
 
-EXPORT_FORMAT = "onedp.export/1"
+EXPORT_FORMAT = "onedp.export/2"
 MANIFEST_FILE = "manifest.json"
 
 
@@ -28,6 +29,8 @@ class ExportManifest:
     task: str
     model: str
     """File that a runtime opens: policy.onnx or policy.xml."""
+    encoders: Mapping[str, str]
+    """Camera field to the file that turns its pictures into features, which the model takes in their place."""
     files: Mapping[str, str]
     """File name to SHA-256, of every file that the runtime reads."""
     spec: PolicySpec
@@ -38,17 +41,21 @@ class ExportManifest:
     nfe: int
     """Network passes per chunk."""
     precision: str
+    """A name of ``onedp.backends.runtimes.PRECISIONS``."""
+    gate: Mapping[str, Any] | None
+    """What let a reduced precision pass (``onedp.export.gate``); None for float32."""
     weights_digest: str
     """SHA-256 of the weights of the policy that was exported."""
     parameters: int
     flops: int
     """Floating-point operations of one chunk at batch 1, a multiply-add counted as two."""
     input_ranges: Mapping[str, tuple[list[Any] | float, list[Any] | float]]
-    """Field to its lowest and highest values in the training data: example inputs are drawn between them."""
+    """Field to its lowest and highest values in the training data, nested lists or (pictures) a number each: example
+    inputs are drawn between them."""
     action_width: tuple[float, ...]
     """Half the range of each action dimension in the training data: differences of chunks are measured in it."""
     tolerance: float
-    """Largest accepted difference to the torch policy, in units of ``action_width``."""
+    """Largest accepted difference of the first answer to the torch policy's, in units of ``action_width``."""
     reference_seed: int
     reference_chunk: list[list[float]]
     """What the torch policy answers to ``example_inputs(batch=1, seed=reference_seed)``, (Tp - To + 1, Da)."""
@@ -102,6 +109,7 @@ def read_export(folder: Path) -> ExportManifest:
         data["spec"] = PolicySpec.from_json(data["spec"])
         data["noise_shape"] = tuple(int(n) for n in data["noise_shape"])
         data["action_width"] = tuple(float(x) for x in data["action_width"])
+        data["encoders"] = dict(data["encoders"])
         data["input_ranges"] = {name: (low, high) for name, (low, high) in data["input_ranges"].items()}
         manifest = ExportManifest(**data)
         _check_consistent(manifest)
@@ -118,6 +126,11 @@ def _check_consistent(manifest: ExportManifest) -> None:
         raise ArtifactError(f"noise_shape {manifest.noise_shape} does not fit the spec")
     if manifest.model not in manifest.files or any(Path(name).name != name for name in manifest.files):
         raise ArtifactError(f"'files' must hold plain names, '{manifest.model}' among them; it holds {manifest.files}")
+    cameras = {field.name for field in spec.observations if field.is_image}
+    if not set(manifest.encoders) <= cameras or not set(manifest.encoders.values()) <= set(manifest.files):
+        raise ArtifactError(f"encoders {dict(manifest.encoders)} must name pictures {sorted(cameras)} and files")
+    if manifest.precision not in PRECISIONS or (manifest.precision == FLOAT32) != (manifest.gate is None):
+        raise ArtifactError(f"precision '{manifest.precision}' is unknown, or its gate is missing")
     if np.shape(manifest.reference_chunk) != (spec.chunk_length, spec.action_dim):
         raise ArtifactError(f"reference_chunk has the shape {np.shape(manifest.reference_chunk)}")
     if not manifest.tolerance > 0 or len(manifest.action_width) != spec.action_dim:

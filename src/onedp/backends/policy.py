@@ -15,8 +15,11 @@ from numpy import ndarray
 from onedp.backends.manifest import ExportManifest, read_export
 from onedp.backends.runtimes import RUNTIMES, Run, open_model, usable_runtimes
 from onedp.errors import OneDPError, unknown_choice
+from onedp.seen_frames import SeenFrames
 from onedp.types import PolicySpec
 
+FEATURES = "features."
+"""Before a camera's name: the model's input of its features."""
 WARM_UP = 3
 """Answers before the first one that counts: runtimes choose kernels and allocate memory in them."""
 
@@ -29,6 +32,9 @@ class ExportedPolicy:
     runtime: str
     threads: int
     run: Run = field(repr=False)
+    encoders: Mapping[str, Run] = field(default_factory=dict, repr=False)
+    """Camera to what turns its pictures (N, H, W, C) into features (N, F)."""
+    seen: SeenFrames = field(default_factory=SeenFrames, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -57,10 +63,30 @@ class ExportedPolicy:
         ``(B, *noise_shape)``. Raises ``SpecError`` when names or shapes differ from the spec or an input is not finite.
         """
         arrays, noise = self.spec.checked_inputs(obs, noise, self.noise_shape, self.manifest.sampler)
-        inputs = {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in arrays.items()}
+        inputs = {
+            name: np.ascontiguousarray(values, dtype=np.float32)
+            for name, values in arrays.items()
+            if name not in self.encoders
+        }
+        for camera, encoder in self.encoders.items():
+
+            def encode(pictures: ndarray, encoder: Run = encoder) -> ndarray:
+                return encoder({"pictures": np.ascontiguousarray(pictures, dtype=np.float32)})
+
+            inputs[FEATURES + camera] = self.seen.features(camera, arrays[camera], encode)
         if self.noise_shape[0]:
             inputs["noise"] = np.ascontiguousarray(noise, dtype=np.float32)
         return self.run(inputs)
+
+
+def open_export(folder: Path, manifest: ExportManifest, runtime: str, threads: int) -> ExportedPolicy:
+    """The policy in one runtime, unchecked; raises ``OneDPError`` when the runtime cannot open its files."""
+    opened = {
+        name: open_model(runtime, folder / name, threads, manifest.precision)
+        for name in dict.fromkeys([manifest.model, *manifest.encoders.values()])
+    }
+    encoders = {camera: opened[name] for camera, name in manifest.encoders.items()}
+    return ExportedPolicy(manifest, runtime, threads, opened[manifest.model], encoders)
 
 
 def load_backend(folder: str | Path, runtime: str = "auto", threads: int = 1) -> ExportedPolicy:
@@ -74,21 +100,23 @@ def load_backend(folder: str | Path, runtime: str = "auto", threads: int = 1) ->
     manifest = read_export(folder)
     if runtime not in ("auto", *RUNTIMES):
         raise OneDPError(unknown_choice("runtime", runtime, ("auto", *RUNTIMES)))
-    names = usable_runtimes(manifest.model) if runtime == "auto" else [runtime]
+    names = usable_runtimes(manifest.model, manifest.precision) if runtime == "auto" else [runtime]
     if not names:
-        fitting = {r.extra for r in RUNTIMES.values() if Path(manifest.model).suffix in r.suffixes}
-        if not fitting:
+        reading = {name: r for name, r in RUNTIMES.items() if Path(manifest.model).suffix in r.suffixes}
+        if not reading:
             raise OneDPError(
                 f"{folder} is no graph for a runtime but a policy for LeRobot: run it there, or make a policy of it "
                 f"with: onedp import {folder} --out DIR"
             )
+        fitting = {r.extra for r in reading.values() if manifest.precision in r.precisions}
         raise OneDPError(
-            f"No installed runtime reads {manifest.model}. Install one with: pip install 'onedp[{sorted(fitting)[-1]}]'"
+            f"No installed runtime reads {manifest.model} in {manifest.precision}. Install one with: pip install "
+            f"'onedp[{sorted(fitting)[-1]}]'"
         )
     problems = []
     for name in names:
         try:
-            policy = ExportedPolicy(manifest, name, threads, open_model(name, folder / manifest.model, threads))
+            policy = open_export(folder, manifest, name, threads)
             check_first_answer(policy)
         except OneDPError as error:
             problems.append(str(error))

@@ -13,7 +13,11 @@ from numpy import ndarray
 from onedp.errors import OneDPError
 
 Run = Callable[[Mapping[str, ndarray]], ndarray]
-"""From the graph's inputs by name, float32, to ``chunk`` (B, Tp - To + 1, Da). May be called from several threads."""
+"""From a graph's inputs by name, float32, to its output. May be called from several threads."""
+
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
+PRECISIONS = (FLOAT32, BFLOAT16, INT8)
+"""What a graph computes its products in. int8 is written into the graph, bfloat16 is a setting of the runtime."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,10 @@ class Runtime:
     package: str
     suffixes: tuple[str, ...]
     """Model files it reads."""
-    open: Callable[[Path, int], Run]
-    """Open a model file with so many threads."""
+    precisions: tuple[str, ...]
+    """Those it computes in."""
+    open: Callable[[Path, int, str], Run]
+    """Open a model file with so many threads and a precision."""
     extra: str
     """Extra of our distribution that installs it."""
 
@@ -34,7 +40,7 @@ class Runtime:
         return importlib.util.find_spec(self.package) is not None
 
 
-def _open_onnxruntime(path: Path, threads: int) -> Run:
+def _open_onnxruntime(path: Path, threads: int, precision: str) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -42,16 +48,17 @@ def _open_onnxruntime(path: Path, threads: int) -> Run:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(["chunk"], dict(inputs))[0]
+    return lambda inputs: session.run(None, dict(inputs))[0]
 
 
-def _open_openvino(path: Path, threads: int) -> Run:
+def _open_openvino(path: Path, threads: int, precision: str) -> Run:
     import openvino
 
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,  # more streams would share the threads among requests, and one request would not get them
-        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the processor has it, which moves actions
+        # the default is bf16 where the processor has it, which moves actions
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
     }
     core = openvino.Core()
     request = core.compile_model(core.read_model(str(path)), "CPU", settings).create_infer_request()
@@ -59,30 +66,48 @@ def _open_openvino(path: Path, threads: int) -> Run:
 
     def run(inputs: Mapping[str, ndarray]) -> ndarray:
         with lock:
-            return request.infer(dict(inputs))["chunk"].copy()  # the request's own memory is written again next time
+            return request.infer(dict(inputs))[0].copy()  # the request's own memory is written again next time
 
     return run
 
 
 RUNTIMES: dict[str, Runtime] = {
-    "onnxruntime": Runtime("onnxruntime", (".onnx",), _open_onnxruntime, "robot"),
-    "openvino": Runtime("openvino", (".onnx", ".xml"), _open_openvino, "openvino"),
+    "onnxruntime": Runtime("onnxruntime", (".onnx",), (FLOAT32, INT8), _open_onnxruntime, "robot"),
+    "openvino": Runtime("openvino", (".onnx", ".xml"), (FLOAT32, BFLOAT16), _open_openvino, "openvino"),
 }
-"""In the order in which ``auto`` tries them: the ONNX graph is shaped for ONNX Runtime, which runs it faster."""
+"""OpenVINO 2026.4 crashes, and with it the process, on ONNX Runtime's int8 matrix products.
+
+In the order in which ``auto`` tries them: the ONNX graph is shaped for ONNX Runtime, which runs it faster."""
 
 
-def usable_runtimes(model: str) -> list[str]:
-    """Installed runtimes that read the model file, in the order of preference."""
-    return [name for name, runtime in RUNTIMES.items() if runtime.installed and Path(model).suffix in runtime.suffixes]
+def usable_runtimes(model: str, precision: str = FLOAT32) -> list[str]:
+    """Installed runtimes that read the model file and compute in ``precision``, in the order of preference."""
+    return [
+        name
+        for name, runtime in RUNTIMES.items()
+        if runtime.installed and Path(model).suffix in runtime.suffixes and precision in runtime.precisions
+    ]
 
 
-def open_model(name: str, path: Path, threads: int) -> Run:
+def processor_has_bfloat16() -> bool:
+    """Whether OpenVINO would really compute in bfloat16 here; elsewhere it takes float32 in silence."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def open_model(name: str, path: Path, threads: int, precision: str = FLOAT32) -> Run:
     """Open ``path`` with the runtime ``name``; raises ``OneDPError`` when it cannot."""
     runtime = RUNTIMES[name]
     if path.suffix not in runtime.suffixes:
         raise OneDPError(
             f"The runtime '{name}' reads {' and '.join(runtime.suffixes)}, not {path.name}. Use another runtime or "
             "export with another --to."
+        )
+    if precision not in runtime.precisions:
+        raise OneDPError(
+            f"The runtime '{name}' computes in {' and '.join(runtime.precisions)}, not in {precision}. Use another "
+            "runtime or export with another --precision."
         )
     if not runtime.installed:
         raise OneDPError(
@@ -91,7 +116,7 @@ def open_model(name: str, path: Path, threads: int) -> Run:
     if threads < 1:
         raise OneDPError(f"A runtime cannot use {threads} threads; give 1 or more.")
     try:
-        return runtime.open(path, threads)
+        return runtime.open(path, threads, precision)
     except Exception as error:  # each runtime has exceptions of its own
         raise OneDPError(
             f"The runtime '{name}' cannot open {path}: {str(error).splitlines()[0] if str(error) else error!r}."

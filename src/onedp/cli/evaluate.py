@@ -13,7 +13,7 @@ class Evaluate:
     """Score, success and latency of one policy, with intervals."""
 
     policy: tyro.conf.Positional[str]
-    """Folder of a policy, or the name of a shipped one."""
+    """Folder of a policy or of onedp export, or the name of a shipped policy."""
     task: str | None = None
     """Default: the task it was trained on."""
     sampler: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -23,6 +24,15 @@ class Export:
     """ddim:10, ddpm:100, heun:10, one-step; default: the one stored with the policy."""
     data: Path | None = None
     """Data set whose observations the check uses besides random ones; default: what the package ships for the task."""
+    precision: str = "fp32"
+    """fp32, bf16 (OpenVINO, on processors that have it) or int8 (ONNX Runtime, policies of one pass). Reduced precision
+    is written only if it acts as fp32: paired evaluation on the policy's task, or actions on held-out observations."""
+    gate_episodes: int = 500
+    """Starts of the paired evaluation, 500 or more."""
+    gate_data: Path | None = None
+    """Judge by the actions on held-out observations of this data set instead of by episodes."""
+    workers: int | None = None
+    """Worker processes of the paired evaluation; default: one per core."""
     results: Path | None = None
     """Result of onedp evaluate --json for this policy and sampler: its scores go into the model card."""
     rename: tuple[str, ...] = ()
@@ -51,8 +61,13 @@ class Export:
             if not isinstance(loaded, EvaluationResult):
                 raise OneDPError(f"{self.results} is a comparison; give the result of onedp evaluate --json.")
             results = loaded
+        if self.precision not in PRECISION_NAMES:
+            raise OneDPError(unknown_choice("precision", self.precision, PRECISION_NAMES))
+        if self.precision != "fp32" and self.to == "lerobot":
+            raise OneDPError("LeRobot's policies are float32. Use --precision fp32, or --to onnx or openvino.")
         from onedp.export.reference import recorded_observations
 
+        gate = self._gate() if self.precision != "fp32" else None
         recorded = recorded_observations(self.policy, self.data)
         if self.to == "lerobot":
             from onedp.export.lerobot import export_lerobot
@@ -61,7 +76,8 @@ class Export:
         else:
             from onedp.export.export import export_policy
 
-            manifest = export_policy(self.policy, self.to, self.out, self.sampler, recorded, results)
+            precision = PRECISION_NAMES[self.precision]
+            manifest = export_policy(self.policy, self.to, self.out, self.sampler, recorded, results, precision, gate)
         parity = json.loads((self.out / "parity.json").read_text())
         size = sum((self.out / name).stat().st_size for name in manifest.files)
         console = make_console()
@@ -71,7 +87,41 @@ class Export:
             f"{manifest.tolerance:g}; {len(parity['rows'])} checks, runtimes "
             f"{', '.join(sorted({row['runtime'] for row in parity['rows']}))}"
         )
+        if manifest.gate is not None:
+            low, high = manifest.gate["ci95"]
+            console.print(
+                f"  gate      {manifest.gate['measure']} {manifest.gate['value']:+.4f} [{low:+.4f}, {high:+.4f}] over "
+                f"{manifest.gate['cases']}, limit {manifest.gate['limit']:+g}"
+            )
         if recorded is None:
             console.print("  no real observations were checked: give a data set with --data")
         run_it = "lerobot-eval --policy.path=" if self.to == "lerobot" else "onedp latency "
         console.print(f"  run it    {run_it}{self.out}")
+
+    def _gate(self) -> Any:
+        """Held-out observations when they are given, else paired evaluation."""
+        from onedp.artifact import read_manifest, resolve_artifact
+        from onedp.errors import OneDPError
+        from onedp.export.gate import heldout_gate, paired_gate
+        from onedp.tasks import get_task
+
+        task = read_manifest(resolve_artifact(self.policy)).task
+        if self.gate_data is not None:
+            return heldout_gate(self.gate_data, get_task(task))
+        if not task:
+            raise OneDPError(
+                f"{self.policy} has no task to be evaluated on, so --precision {self.precision} needs held-out "
+                "observations: --gate-data DATA."
+            )
+        from onedp.evaluate.runner import EvaluationRequest, evaluate
+
+        return paired_gate(
+            lambda folder, first_seed, episodes: evaluate(
+                EvaluationRequest(str(folder), None, task, episodes, first_seed, self.workers)
+            ),
+            self.gate_episodes,
+        )
+
+
+PRECISION_NAMES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+"""Names of ``--precision`` to those of the manifest."""

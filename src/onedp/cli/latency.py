@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Latency:
-    """Time policies at batch 1 in every installed runtime; distillation and runtime are told apart."""
+    """Time policies at batch 1 in every installed runtime and precision; distillation and runtime are told apart."""
 
     policies: tyro.conf.Positional[tuple[str, ...]]
     """POLICY, POLICY@SAMPLER (PyTorch, and exported on the spot for the other runtimes), or a folder of onedp export.
@@ -21,6 +21,9 @@ class Latency:
     """Numbers of threads."""
     runtimes: tuple[str, ...] = ("torch", "onnxruntime", "openvino")
     """Which runtimes; those that are not installed are left out."""
+    precisions: tuple[str, ...] = ("float32", "bfloat16", "int8")
+    """Of policies that are exported on the spot. Reduced ones are timed without the gate of onedp export: how fast they
+    would be, not whether they may be used. bfloat16 needs OpenVINO and a processor that has it, int8 one pass."""
     rounds: int = 100
     """Rounds after warm-up; in each every policy answers once in every runtime."""
     out: Path | None = None
@@ -52,7 +55,7 @@ class Latency:
             write_text(self.out / "latency.svg", latency_plot(rows))
 
     def _check(self) -> None:
-        from onedp.backends.runtimes import RUNTIMES
+        from onedp.backends.runtimes import PRECISIONS, RUNTIMES
         from onedp.errors import OneDPError, unknown_choice
 
         if not self.policies:
@@ -61,6 +64,9 @@ class Latency:
         for name in self.runtimes:
             if name not in known:
                 raise OneDPError(unknown_choice("runtime", name, known))
+        for name in self.precisions:
+            if name not in PRECISIONS:
+                raise OneDPError(unknown_choice("precision", name, PRECISIONS))
         if not self.threads or min(self.threads) < 1:
             raise OneDPError(f"--threads {self.threads}: expected numbers of 1 and more.")
 
@@ -77,4 +83,4 @@ class Latency:
         from onedp.evaluate.latency_torch import timed_artifact
 
         policy, _, sampler = text.partition("@")
-        return timed_artifact(policy, sampler or self.sampler, self.threads, self.runtimes, workspace)
+        return timed_artifact(policy, sampler or self.sampler, self.threads, self.runtimes, self.precisions, workspace)

@@ -12,13 +12,13 @@ from onedp.evaluate.machine_speed import MachineSpeed
 def print_latency(rows: Sequence[LatencyRow], speeds: Mapping[int, MachineSpeed]) -> None:
     """The table, and what its floor and factors mean."""
     table = make_table(
-        "Latency of one chunk [ms], batch 1", "policy", "runtime", ">threads", ">passes", ">p50", ">p95", ">p99",
-        ">max", ">Hz", ">floor", ">p50 / floor", ">distillation", ">runtime",
+        "Latency of one chunk [ms], batch 1", "policy", "runtime", "precision", ">threads", ">passes", ">p50", ">p95",
+        ">p99", ">max", ">Hz", ">floor", ">p50 / floor", ">distillation", ">runtime",
     )  # fmt: skip
     table.columns[0].overflow = "fold"  # a name cut short could be another one's
     for row in rows:
         table.add_row(
-            row.label, row.runtime, str(row.threads), str(row.nfe),
+            row.label, row.runtime, row.precision, str(row.threads), str(row.nfe),
             *(f"{x:.2f}" for x in (row.p50_ms, row.p95_ms, row.p99_ms, row.max_ms)),
             f"{row.hz:.0f}", f"{row.floor_ms:.2f}", f"{row.floor_ratio:.2f}",
             _factor(row.distillation_factor), _factor(row.runtime_factor),

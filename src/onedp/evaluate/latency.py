@@ -16,12 +16,13 @@ from numpy import ndarray
 
 from onedp.backends.manifest import ExportManifest, read_export
 from onedp.backends.policy import load_backend
-from onedp.backends.runtimes import usable_runtimes
+from onedp.backends.runtimes import BFLOAT16, FLOAT32, INT8, usable_runtimes
 from onedp.errors import OneDPError
 from onedp.evaluate.machine_speed import MachineSpeed
 from onedp.types import Policy
 
 TORCH = "torch"
+WEIGHT_BYTES = {FLOAT32: 4, BFLOAT16: 2, INT8: 1}
 WARM_UP = 3
 
 
@@ -37,6 +38,8 @@ class Timed:
     parameters: int
     flops: int
     inputs: tuple[dict[str, ndarray], ndarray]
+    precision: str = FLOAT32
+    """A name of ``onedp.backends.runtimes.PRECISIONS``."""
     thread_setting: Callable[[], AbstractContextManager[Any]] = nullcontext
     """Entered around every answer: PyTorch's threads are a setting of the process."""
 
@@ -47,6 +50,7 @@ class LatencyRow:
 
     label: str
     runtime: str
+    precision: str
     threads: int
     nfe: int
     p50_ms: float
@@ -56,7 +60,7 @@ class LatencyRow:
     hz: float
     """Chunks a second at the median."""
     floor_ms: float
-    """Weights read once a pass, plus arithmetic, at the measured speed of the machine."""
+    """Weights, in their precision, read once a pass, and float32 arithmetic, at the measured speed of the machine."""
     floor_ratio: float
     """Median over floor."""
     distillation_factor: float | None
@@ -78,8 +82,9 @@ def timed_export(folder: Path, threads: int, runtimes: Sequence[str]) -> list[Ti
             parameters=manifest.parameters,
             flops=manifest.flops,
             inputs=inputs,
+            precision=manifest.precision,
         )
-        for name in usable_runtimes(manifest.model)
+        for name in usable_runtimes(manifest.model, manifest.precision)
         if name in runtimes
     ]
 
@@ -114,13 +119,16 @@ def latency_rows(
     rows = []
     for each, own in zip(timed, times_ms, strict=True):
         p50, p95, p99 = (float(x) for x in np.percentile(own, [50, 95, 99]))
-        floor = speeds[each.threads].floor_ms(4 * each.parameters, each.flops, each.policy.nfe)
+        floor = speeds[each.threads].floor_ms(
+            WEIGHT_BYTES[each.precision] * each.parameters, each.flops, each.policy.nfe
+        )
         eager = medians.get((each.label, TORCH, each.threads))
         eager_first = medians.get((first, TORCH, each.threads))
         rows.append(
             LatencyRow(
                 label=each.label,
                 runtime=each.runtime,
+                precision=each.precision,
                 threads=each.threads,
                 nfe=each.policy.nfe,
                 p50_ms=p50,
@@ -140,7 +148,7 @@ def latency_rows(
 def latency_json(rows: Sequence[LatencyRow], speeds: dict[int, MachineSpeed], facts: dict[str, Any]) -> dict[str, Any]:
     """What ``latency.json`` holds."""
     return {
-        "format": "onedp.latency/1",
+        "format": "onedp.latency/2",
         "batch": 1,
         **facts,
         "machine_speed": [dataclasses.asdict(speed) for speed in speeds.values()],

@@ -37,9 +37,18 @@ class Counting:
         return np.zeros((1, 15, 2), dtype=np.float32)
 
 
-def timed(label, runtime, nfe=1):
+def timed(label, runtime, nfe=1, precision="float32"):
     inputs = (SPEC.fake_observation(1, np.random.default_rng(0)), np.zeros((1, 1, 16, 2), dtype=np.float32))
-    return Timed(Counting(nfe), label, runtime, threads=1, parameters=1_000_000, flops=2_000_000, inputs=inputs)
+    return Timed(
+        Counting(nfe),
+        label,
+        runtime,
+        threads=1,
+        parameters=1_000_000,
+        flops=2_000_000,
+        inputs=inputs,
+        precision=precision,
+    )
 
 
 SPEEDS = {1: MachineSpeed(threads=1, bytes_per_s=4e9, flops_per_s=1e9)}
@@ -62,6 +71,13 @@ def test_without_pytorch_there_are_no_factors():
     assert row.runtime_factor is None
 
 
+def test_the_floor_of_fewer_bytes_is_lower():
+    entries = [timed("student", "openvino", precision=each) for each in ("float32", "bfloat16", "int8")]
+    rows = latency_rows(entries, [[5.0]] * 3, SPEEDS)
+    assert [row.floor_ms for row in rows] == pytest.approx([1 + 2, 0.5 + 2, 0.25 + 2])
+    assert [row.precision for row in rows] == ["float32", "bfloat16", "int8"]
+
+
 def test_policies_take_turns_after_warming_up():
     entries = [timed("a", "torch"), timed("b", "torch")]
     ticks = itertools.count(0.0, 0.5)
@@ -77,7 +93,7 @@ def test_the_file_and_the_plot_hold_every_row():
     data = json.loads(json.dumps(latency_json(rows, SPEEDS, {"rounds": 2}), allow_nan=False))
     assert [row["label"] for row in data["rows"]] == ["a@one-step", "b"]
     assert data["machine_speed"][0]["bytes_per_s"] == 4e9
-    assert "a@one-step, torch, 1 thread(s)" in latency_plot(rows)
+    assert "a@one-step, torch float32, 1 thread(s)" in latency_plot(rows)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +101,7 @@ def test_the_file_and_the_plot_hold_every_row():
     [
         (["no-such-policy"], "Unknown policy 'no-such-policy'"),
         (["p", "--runtimes", "onnxruntme"], "Unknown runtime 'onnxruntme'. Did you mean 'onnxruntime'?"),
+        (["p", "--precisions", "int4"], "Unknown precision 'int4'"),
         (["p", "--threads", "0"], "expected numbers of 1 and more"),
     ],
 )

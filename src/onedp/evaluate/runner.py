@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from onedp.artifact import resolve_artifact
 from onedp.errors import OneDPError
+from onedp.evaluate.opening import EvaluatedExport, open_policy, parameters_of, policy_path
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import FROZEN, GROUP_SIZE, Rollout, groups_of, run_group
 from onedp.evaluate.timing import Timing
 from onedp.machine import command_line, cpu_name, usable_cores
-from onedp.policy import TorchPolicy, load_policy
+from onedp.policy import TorchPolicy
 from onedp.runtime.execution import Execution
 from onedp.runtime.executor import EXECUTORS
 from onedp.runtime.latency import parse_latency
@@ -40,7 +40,7 @@ class EvaluationRequest:
     """What to evaluate, on which starts."""
 
     policy: str
-    """Folder, or name of a shipped policy."""
+    """Folder of a policy or of an export, or name of a shipped policy."""
     sampler: str | None
     """None: the one stored in the artifact."""
     task: str | None
@@ -72,7 +72,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
 
     Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task.
     """
-    policy = load_policy(request.policy, request.sampler, request.device)
+    policy = open_policy(request.policy, request.sampler, request.device)
     if not (request.task or policy.task):
         raise OneDPError(f"{policy.name} was imported without a task. Import it again with --task to evaluate it here.")
     task = get_task(request.task or policy.task)
@@ -82,7 +82,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
             f"'{task.name}'. Evaluate it with --task {policy.task}."
         )
     passes = count_passes(policy)
-    if passes != policy.nfe:
+    if passes not in (None, policy.nfe):
         raise OneDPError(f"{policy.sampler.label} declares {policy.nfe} network passes, a hook counted {passes}.")
     latencies_ms = latency_ms(policy)
     execution = execution_of(request, policy)
@@ -114,13 +114,13 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
         environment_steps_per_s=sum(row.steps for row in rows) / seconds,
         wall_clock_s=seconds,
         passes_counted=passes,
-        parameters=sum(p.numel() for p in policy.denoiser.parameters()),
+        parameters=parameters_of(policy),
         training_seconds=policy.provenance.get("training_seconds"),
         teacher_training_seconds=policy.provenance.get("teacher", {}).get("training_seconds"),
     )
 
 
-def execution_of(request: EvaluationRequest, policy: TorchPolicy) -> Execution:
+def execution_of(request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport) -> Execution:
     """The request's timing for this policy; ``measured`` measures what the executor will really ask for."""
 
     def measure() -> list[float]:
@@ -131,7 +131,7 @@ def execution_of(request: EvaluationRequest, policy: TorchPolicy) -> Execution:
 
 
 def run_episodes(
-    request: EvaluationRequest, policy: TorchPolicy, task: Task, execution: Execution = FROZEN
+    request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport, task: Task, execution: Execution = FROZEN
 ) -> list[Rollout]:
     """All episodes, in worker processes with one thread each (in this process for a single group)."""
     groups = groups_of(request.first_seed, request.episodes)
@@ -148,7 +148,7 @@ def run_episodes(
 
 def _results(
     request: EvaluationRequest,
-    policy: TorchPolicy,
+    policy: TorchPolicy | EvaluatedExport,
     task: Task,
     execution: Execution,
     groups: list[list[int]],
@@ -161,7 +161,7 @@ def _results(
                 yield run_group(policy, task, envs, group, execution=execution)
         return
     arguments = (
-        str(resolve_artifact(request.policy)),
+        policy_path(request.policy),
         request.sampler,
         request.device,
         request.task or policy.task,
@@ -180,7 +180,7 @@ _worker: dict[str, Any] = {}
 def _start_worker(policy: str, sampler: str | None, device: str, task: str, execution: Execution) -> None:
     torch.set_num_threads(1)
     _worker["execution"] = execution
-    _worker["policy"] = load_policy(policy, sampler, device)
+    _worker["policy"] = open_policy(policy, sampler, device)
     _worker["task"] = get_task(task)
     _worker["envs"] = [_worker["task"].make_env() for _ in range(GROUP_SIZE)]
 
@@ -190,7 +190,9 @@ def _work(seeds: list[int]) -> list[Rollout]:
     return run_group(_worker["policy"], _worker["task"], envs, seeds, execution=_worker["execution"])
 
 
-def latency_ms(policy: TorchPolicy, seconds: float = LATENCY_SECONDS, continuing: bool = False) -> list[float]:
+def latency_ms(
+    policy: TorchPolicy | EvaluatedExport, seconds: float = LATENCY_SECONDS, continuing: bool = False
+) -> list[float]:
     """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised.
 
     ``continuing``: of chunks that go on from the one before, which cost more.
@@ -220,7 +222,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _timed(policy: TorchPolicy, call: Callable[[], object]) -> float:
+def _timed(policy: TorchPolicy | EvaluatedExport, call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     if policy.device.type == "cuda":
@@ -228,8 +230,10 @@ def _timed(policy: TorchPolicy, call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def count_passes(policy: TorchPolicy) -> int:
-    """Network passes of one chunk, counted by a hook on the network."""
+def count_passes(policy: TorchPolicy | EvaluatedExport) -> int | None:
+    """Network passes of one chunk, counted by a hook on the network; None for an export, which has no hooks."""
+    if isinstance(policy, EvaluatedExport):
+        return None
     passes = 0
 
     def count(*_: object) -> None:

@@ -16,10 +16,10 @@ from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim, Ddpm, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import ArtifactError, DataError, OneDPError
-from onedp.export import export as export_module
+from onedp.export import model_files
 from onedp.export.export import export_policy
-from onedp.export.graph import PolicyGraph, record_levels
-from onedp.export.layers import ConvAsMatmul, FastMish
+from onedp.export.graph import PolicyGraph
+from onedp.export.layers import ConvAsMatmul, ConvTransposeAsMatmul, FastMish
 from onedp.export.onnx_file import trace
 from onedp.export.reference import Recorded, recorded_observations
 from onedp.nets.build import build_denoiser
@@ -127,24 +127,27 @@ def test_openvino_files_answer_as_the_policy(tmp_path, network):
 
 
 def test_the_graph_has_the_specs_names_and_no_float64():
-    model = trace(PolicyGraph(make_policy(UNET, sampler=Ddpm(3))))
+    model = trace(PolicyGraph(make_policy(UNET)))
     assert [item.name for item in model.graph.input] == ["where", "grip", "noise"]
     assert [item.name for item in model.graph.output] == ["chunk"]
     assert model.opset_import[0].version == 17
     assert onnx.TensorProto.DOUBLE not in {item.data_type for item in model.graph.initializer}
     batch = [item.type.tensor_type.shape.dim[0].dim_param for item in (*model.graph.input, *model.graph.output)]
     assert batch == ["batch"] * 4
-    assert not {"Sin", "Cos", "Softplus", "Conv"} & {node.op_type for node in model.graph.node}  # folded or reshaped
+    assert not {"Sin", "Cos", "Softplus", "Conv", "ConvTranspose"} & {
+        node.op_type for node in model.graph.node
+    }  # folded or reshaped
 
 
-def test_weights_are_shared_by_the_passes_of_a_teacher():
-    sizes = [len(trace(PolicyGraph(make_policy(sampler=Ddim(n)))).SerializeToString()) for n in (1, 4)]
-    assert sizes[1] < 3 * sizes[0]
-
-
-def test_levels_are_those_of_the_sampler():
-    assert [int(t) for t in record_levels(make_policy(sampler=Ddim(3)))] == [99, 50, 0]
-    assert len(record_levels(make_policy(MLP, Edm(), Heun(4), "edm"))) == 7
+def test_a_teacher_is_a_loop_over_one_network():
+    sizes = {}
+    for steps in (2, 50):
+        model = trace(PolicyGraph(make_policy(UNET, sampler=Ddim(steps))))
+        (loop,) = [node for node in model.graph.node if node.op_type == "Loop"]
+        body = loop.attribute[0].g
+        sizes[steps] = len(body.node), len(body.initializer)
+        assert not {"Sin", "Cos", "Softplus", "Conv"} & {node.op_type for node in body.node}  # folded or reshaped
+    assert sizes[2] == sizes[50]
 
 
 @pytest.mark.parametrize("conv", [(3, 5, 5, 1, 2), (4, 4, 3, 2, 1), (2, 6, 1, 1, 0)])
@@ -153,6 +156,8 @@ def test_layers_in_their_fast_form_compute_the_same(conv):
     layer = torch.nn.Conv1d(*conv)
     x = torch.randn(2, conv[0], 8)
     torch.testing.assert_close(ConvAsMatmul(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+    transposed = torch.nn.ConvTranspose1d(*conv)
+    torch.testing.assert_close(ConvTransposeAsMatmul(transposed)(x), transposed(x), atol=1e-5, rtol=1e-5)
     wide = torch.linspace(-100, 100, 401)
     torch.testing.assert_close(FastMish()(wide), torch.nn.functional.mish(wide), atol=1e-6, rtol=1e-5)
 
@@ -164,7 +169,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
         def forward(self, *args):
             return super().forward(*args) * 0.99
 
-    monkeypatch.setattr(export_module, "PolicyGraph", Wrong)
+    monkeypatch.setattr(model_files, "PolicyGraph", Wrong)
     with pytest.raises(OneDPError, match=r"The exported graph does not answer as the policy: .*Nothing was written"):
         export_policy(tmp_path / "policy", "onnx", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy"]

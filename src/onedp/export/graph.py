@@ -1,8 +1,8 @@
 """A policy as one torch module of tensors only, shaped for a fast graph: physical units in, physical units out.
 
 What ``TorchPolicy.infer`` does, in the same order: normalise, encode, sample, un-normalise, cut to the steps from now
-on, clip to the action limits. The samplers are the package's own; only the denoiser under them is another one, which
-knows beforehand at which noise levels it will be asked.
+on, clip to the action limits. The samplers are the package's own, as tables where they take several passes; only the
+denoiser under them is another one, which knows beforehand at which noise levels it will be asked.
 """
 
 from __future__ import annotations
@@ -15,49 +15,118 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onedp.data.normalize import Normalizer
+from onedp.backends.policy import FEATURES
 from onedp.diffusion.denoiser import Denoiser
+from onedp.export.inputs import Normalize, centre_width
 from onedp.export.layers import reshape_layers
+from onedp.export.linear_sampler import read_off
 from onedp.nets.dit import Dit
+from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
 from onedp.nets.unet1d import Unet1d
 from onedp.policy import TorchPolicy
 
 
 class PolicyGraph(nn.Module):
-    """Observation fields in the spec's order and noise (if it draws any) to ``chunk`` (B, Tp - To + 1, Da)."""
+    """Observation fields in the spec's order and noise (if it draws any) to ``chunk`` (B, Tp - To + 1, Da).
+
+    In place of pictures it takes their features (B, To, F), which ``CameraGraph`` makes once a frame.
+
+    One pass is written out. Several are a loop: ``prepare``, then ``step`` once a pass, then ``finish``. What a pass
+    needs of the earlier ones is in the history (B, draws + 2 passes, Tp, Da): noise, clipped answers, answers.
+    """
 
     action_centre: Tensor
     action_width: Tensor
     action_low: Tensor
     action_high: Tensor
+    weights: Tensor
+    clipped_place: Tensor
+    answer_place: Tensor
 
     def __init__(self, policy: TorchPolicy, fast_mish: bool = True):
         super().__init__()
         self.spec = policy.spec
         self.draws = policy.sampler.draws
+        self.passes = policy.sampler.nfe
         self.sampler = policy.sampler
         self.encoder = copy.deepcopy(policy.denoiser.encoder)
-        self.denoiser = FixedLevelDenoiser(policy)
-        self.scalers = nn.ModuleList(_Normalize(policy.normalizer, field.name) for field in self.spec.observations)
-        centre, width = _centre_width(policy.normalizer, self.spec.action.name)
+        table = read_off(policy.sampler, policy.denoiser)
+        self.denoiser = FixedLevelDenoiser(policy, table.times)
+        self.cameras = self.encoder.cameras if isinstance(self.encoder, ImageEncoder) else []
+        self.scalers = nn.ModuleList(
+            nn.Identity() if field.name in self.cameras else Normalize(policy.normalizer, field.name)
+            for field in self.spec.observations
+        )
+        centre, width = centre_width(policy.normalizer, self.spec.action.name)
         self.register_buffer("action_centre", torch.from_numpy(centre.astype(np.float32)))
         self.register_buffer("action_width", torch.from_numpy(width.astype(np.float32)))
         self.register_buffer("action_low", torch.tensor(self.spec.action_low, dtype=torch.float32))
         self.register_buffer("action_high", torch.tensor(self.spec.action_high, dtype=torch.float32))
+        self.register_buffer("weights", table.weights.float())
+        places = torch.eye(self.draws + 2 * self.passes)[self.draws :, :, None, None]
+        self.register_buffer("clipped_place", places[: self.passes].clone())
+        self.register_buffer("answer_place", places[self.passes :].clone())
         reshape_layers(self, fast_mish)
         self.requires_grad_(False).eval()
 
+    def example_inputs(self) -> dict[str, Tensor]:
+        """Zeros under the names of the graph's inputs, batch 1."""
+        inputs = {}
+        for field in self.spec.observations:
+            if isinstance(self.encoder, ImageEncoder) and field.name in self.cameras:
+                inputs[FEATURES + field.name] = torch.zeros(1, self.spec.n_obs_steps, self.encoder.feature_dim)
+            else:
+                inputs[field.name] = torch.zeros(1, self.spec.n_obs_steps, *field.shape)
+        if self.draws:
+            inputs["noise"] = torch.zeros(1, self.draws, *self._chunk_shape())
+        return inputs
+
     def forward(self, *inputs: Tensor) -> Tensor:
+        if self.passes == 1:
+            cond = self._encode(*inputs)
+            noise = inputs[-1] if self.draws else cond.new_zeros(1, 0, *self._chunk_shape())
+            self.denoiser.begin(cond)
+            return self._actions(self.sampler.sample(self.denoiser, cond, noise))
+        history, *prepared = self.prepare(*inputs)
+        for level in range(self.passes):
+            history = self.step(torch.tensor(level), history, *prepared)
+        return self.finish(history)
+
+    def prepare(self, *inputs: Tensor) -> list[Tensor]:
+        """Empty history, and what passes need of the observation."""
+        cond = self._encode(*inputs)
+        empty = (0 * cond[:, :1, None, None]).expand(-1, 2 * self.passes, *self._chunk_shape())
+        history = torch.cat([inputs[-1], empty], dim=1) if self.draws else empty
+        return [history, *self.denoiser.backbone.prepare(cond)]  # type: ignore[operator]
+
+    def step(self, level: Tensor, history: Tensor, *prepared: Tensor) -> Tensor:
+        """The history after pass number ``level`` (0-d)."""
+        answer = self.denoiser.answer(self._mix(level, history), level, list(prepared))
+        clip = self.sampler.clip
+        clipped = answer if clip is None else answer.clamp(-clip, clip)
+        return history + self.clipped_place[level] * clipped[:, None] + self.answer_place[level] * answer[:, None]
+
+    def finish(self, history: Tensor) -> Tensor:
+        """Actions from the full history."""
+        clip = self.sampler.clip
+        nactions = self._mix(torch.tensor(self.passes), history)
+        return self._actions(nactions if clip is None else nactions.clamp(-clip, clip))
+
+    def _encode(self, *inputs: Tensor) -> Tensor:
         fields = inputs[: len(self.spec.observations)]
         nobs = {
             field.name: scale(value)
             for field, scale, value in zip(self.spec.observations, self.scalers, fields, strict=True)
         }
-        cond = self.encoder(nobs)
-        noise = inputs[-1] if self.draws else cond.new_zeros(1, 0, *self._chunk_shape())
-        self.denoiser.begin(cond)
-        nactions = self.sampler.sample(self.denoiser, cond, noise)
+        if isinstance(self.encoder, ImageEncoder):
+            return self.encoder.assemble(nobs, {name: nobs[name] for name in self.cameras})
+        return self.encoder(nobs)
+
+    def _mix(self, row: Tensor, history: Tensor) -> Tensor:
+        return (self.weights[row] @ history.flatten(2)).unflatten(1, self._chunk_shape())
+
+    def _actions(self, nactions: Tensor) -> Tensor:
         actions = nactions[:, self.spec.n_obs_steps - 1 :] * self.action_width + self.action_centre
         return torch.minimum(torch.maximum(actions, self.action_low), self.action_high)
 
@@ -65,85 +134,42 @@ class PolicyGraph(nn.Module):
         return self.spec.horizon, self.spec.action_dim
 
 
-class _Normalize(nn.Module):
-    """``(x - centre) / width`` as the normaliser does it in float64, here in float32 with the centre in two parts.
-
-    A range may be narrow beside its centre, where one float32 centre would cost digits.
-    """
-
-    centre_high: Tensor
-    centre_low: Tensor
-    gain: Tensor
-
-    def __init__(self, normalizer: Normalizer, name: str):
-        super().__init__()
-        centre, width = _centre_width(normalizer, name)
-        high = centre.astype(np.float32)
-        self.register_buffer("centre_high", torch.from_numpy(high))
-        self.register_buffer("centre_low", torch.from_numpy((centre - high).astype(np.float32)))
-        self.register_buffer("gain", torch.from_numpy((1 / width).astype(np.float32)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.centre_high) - self.centre_low) * self.gain
-
-
-def _centre_width(normalizer: Normalizer, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """float64 centre and width with ``normalised = (x - centre) / width``."""
-    centre, width = normalizer.centre_width(name)
-    return np.asarray(centre, dtype=np.float64), np.asarray(width, dtype=np.float64)
-
-
 class FixedLevelDenoiser(Denoiser):
     """A denoiser that is always asked at the same levels in the same order, as every sampler of ours does.
 
     What depends on the level alone is a constant; what depends on the observation alone is computed once a chunk.
-    ``begin`` starts a chunk, then ``x0`` answers call after call; the time it is given is the recorded one and ignored.
+    A sampler of one pass calls ``begin``, then ``x0``, whose time is known and ignored; a loop calls ``answer``.
     """
 
-    def __init__(self, policy: TorchPolicy):
+    level_coefficients: Tensor
+
+    def __init__(self, policy: TorchPolicy, times: list[Tensor]):
         source = policy.denoiser
-        levels = record_levels(policy)
-        network_times = torch.stack([source.schedule.network_time(t) for t in levels])
+        network_times = torch.stack([source.schedule.network_time(t) for t in times])
         backbone = copy.deepcopy(source.backbone)
         adapter = ADAPTERS.get(type(backbone), AnyBackbone)(backbone, network_times)
         super().__init__(nn.Identity(), adapter, source.schedule, source.parameterization, source.chunk_shape)
         probe = torch.zeros(1, 1, 1)
-        self.level_coefficients = [[float(c) for c in source.coefficients(probe, t[None])] for t in levels]
+        rows = [torch.cat(source.coefficients(probe, t[None])).flatten() for t in times]
+        self.register_buffer("level_coefficients", torch.stack(rows))  # c_skip, c_out, c_in
         self.noiseless = policy.sampler.draws == 0
-        self.calls = 0
         self.prepared: list[Tensor] = []
 
     def begin(self, cond: Tensor) -> None:
         """Start a chunk with the encoded observation (B, C)."""
-        self.calls = 0
         self.prepared = self.backbone.prepare(cond)  # type: ignore[operator]
+        self.like = 0 * cond[:, :1, None]
 
     def x0(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """Estimate of the clean chunk at the next recorded level."""
-        c_skip, c_out, c_in = self.level_coefficients[self.calls]
+        """Estimate of the clean chunk at the only level."""
         if self.noiseless:  # the sampler starts from one row of zeros, whatever the batch
-            x_t = x_t + 0 * cond[:, :1, None]
-        raw = self.backbone(c_in * x_t, self.calls, self.prepared)
-        self.calls += 1
-        return c_skip * x_t + c_out * raw
+            x_t = x_t + self.like
+        return self.answer(x_t, torch.tensor(0), self.prepared)
 
-
-def record_levels(policy: TorchPolicy) -> list[Tensor]:
-    """The times (0-d tensors) at which the policy's sampler asks its denoiser, in order."""
-    probe = _Recorder(policy.denoiser)
-    shape = (1, policy.sampler.draws, policy.spec.horizon, policy.spec.action_dim)
-    policy.sampler.sample(probe, torch.zeros(1, 1), torch.zeros(shape))
-    return probe.times
-
-
-class _Recorder(Denoiser):
-    def __init__(self, source: Denoiser):
-        super().__init__(nn.Identity(), nn.Identity(), source.schedule, source.parameterization, source.chunk_shape)
-        self.times: list[Tensor] = []
-
-    def x0(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        self.times.append(t[0])
-        return x_t
+    def answer(self, x_t: Tensor, level: Tensor, prepared: list[Tensor]) -> Tensor:
+        """Estimate of the clean chunk at the level of that number (0-d)."""
+        c_skip, c_out, c_in = self.level_coefficients[level].unbind()
+        return c_skip * x_t + c_out * self.backbone(c_in * x_t, level, prepared)
 
 
 class UnetAtLevels(nn.Module):
@@ -176,7 +202,7 @@ class UnetAtLevels(nn.Module):
         """What depends on the observation alone."""
         return [self.activation(cond) @ self.cond_weight]
 
-    def forward(self, x: Tensor, level: int, prepared: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, prepared: list[Tensor]) -> Tensor:
         film = prepared[0] + self.level_part[level]
         return self.unet.modulated(x, list(film.split(self.sizes, dim=-1)))
 
@@ -202,7 +228,7 @@ class EncodedConditionAtLevels(nn.Module):
         """What depends on the observation alone."""
         return [cond @ self.cond_weight]
 
-    def forward(self, x: Tensor, level: int, prepared: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, prepared: list[Tensor]) -> Tensor:
         return self.network.modulated(x, self.rest(prepared[0] + self.level_part[level]))
 
 
@@ -220,7 +246,7 @@ class AnyBackbone(nn.Module):
         """The condition itself."""
         return [cond]
 
-    def forward(self, x: Tensor, level: int, prepared: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, prepared: list[Tensor]) -> Tensor:
         cond = prepared[0]
         return self.backbone(x, self.times[level] + 0 * cond[:, 0], cond)
 

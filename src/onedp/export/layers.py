@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from onedp.nets.conv1d import overlap_add
+
 
 class ConvAsMatmul(nn.Module):
     """``Conv1d`` as a gather of the taps and one matrix product: ``(B, C_in, T) -> (B, C_out, T')``."""
@@ -37,6 +39,26 @@ class ConvAsMatmul(nn.Module):
         return (out if self.bias is None else out + self.bias).transpose(1, 2)
 
 
+class ConvTransposeAsMatmul(nn.Module):
+    """``ConvTranspose1d`` as one matrix product and shifted sums: ``(B, C_in, T) -> (B, C_out, T')``."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, conv: nn.ConvTranspose1d):
+        super().__init__()
+        self.taps, self.stride, self.padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+        self.channels = conv.out_channels
+        weight = conv.weight.permute(0, 2, 1).flatten(1)  # (C_in, taps * C_out)
+        self.register_buffer("weight", weight.contiguous().detach())
+        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = (x.transpose(1, 2) @ self.weight).unflatten(2, (self.taps, self.channels))
+        out = overlap_add(parts, self.stride, self.padding)  # (B, T', C_out)
+        return (out if self.bias is None else out + self.bias).transpose(1, 2)
+
+
 class FastMish(nn.Module):
     """``x tanh(softplus(x))`` as ``x n / (n + 2)`` with ``n = e^x (e^x + 2)``, e^x held below overflow."""
 
@@ -46,8 +68,9 @@ class FastMish(nn.Module):
         return x * (n / (n + 2))
 
 
-def _plain(conv: nn.Conv1d) -> bool:
-    return conv.groups == 1 and conv.dilation[0] == 1 and conv.padding_mode == "zeros" and conv.padding != "same"
+def _plain(conv: nn.Conv1d | nn.ConvTranspose1d) -> bool:
+    simple = conv.groups == 1 and conv.dilation[0] == 1 and conv.output_padding[0] == 0
+    return simple and conv.padding_mode == "zeros" and conv.padding != "same"
 
 
 def reshape_layers(module: nn.Module, fast_mish: bool) -> None:
@@ -58,6 +81,8 @@ def reshape_layers(module: nn.Module, fast_mish: bool) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Conv1d) and _plain(child):
             setattr(module, name, ConvAsMatmul(child))
+        elif isinstance(child, nn.ConvTranspose1d) and _plain(child):
+            setattr(module, name, ConvTransposeAsMatmul(child))
         elif isinstance(child, nn.Mish) and fast_mish:
             setattr(module, name, FastMish())
         else:

@@ -86,12 +86,20 @@ def measured_section(
 ) -> str:
     """Parity, scores and latency in PyTorch; ``timing`` says how to measure that of the export itself."""
     real = parity["recorded_observations"]
+    same = "Same actions as" if manifest.gate is None else "Reduced precision moves actions from those of"
     lines = [
-        f"- Same actions as the PyTorch policy: largest difference {parity['largest_distance']:.1e} of half the action "
+        f"- {same} the PyTorch policy: largest difference {parity['largest_distance']:.1e} of half the action "
         f"range (accepted: {parity['tolerance']:g}), on random inputs and "
         + (f"recorded ones ({real})" if real else "no recorded ones, since none were given")
         + "; details in `parity.json`."
     ]
+    if manifest.gate is not None:
+        gate = manifest.gate
+        lines.append(
+            f"- Against the same policy in float32, {gate['measure']} is {gate['value']:+.4f} "
+            f"[{gate['ci95'][0]:+.4f}, {gate['ci95'][1]:+.4f}] over {gate['cases']} (95 % interval; accepted up to "
+            f"{gate['limit']:+g})."
+        )
     if results is None:
         lines.append("- Scores: none were given at export (`onedp export --results RESULT.json`).")
         lines.append(f"- Latency: measure it on the machine that counts, {timing}.")

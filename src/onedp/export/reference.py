@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from onedp.artifact import file_digest, read_manifest, resolve_artifact
 from onedp.backends.manifest import MANIFEST_FILE, ExportManifest, is_export
+from onedp.backends.runtimes import FLOAT32
 from onedp.errors import DataError, OneDPError
 from onedp.evaluate.results import EvaluationResult
 from onedp.export.parity import tolerance
@@ -73,7 +74,7 @@ class one_thread:
 def make_manifest(
     policy: TorchPolicy, folder: Path, files: list[str], packages: Iterable[str] = (), **facts: Any
 ) -> ExportManifest:
-    """What ``manifest.json`` says of the ``files`` in ``folder``, the first of which a runtime opens.
+    """What ``manifest.json`` says of the float32 ``files`` in ``folder``, the first of which a runtime opens.
 
     ``packages`` made them, beside onedp and torch: their versions, and ``facts``, go into the provenance.
     """
@@ -82,12 +83,14 @@ def make_manifest(
         name=policy.name,
         task=policy.task,
         model=files[0],
+        encoders={},
         files={name: file_digest(folder / name) for name in files},
         spec=spec,
         sampler=policy.sampler.label,
         noise_shape=(policy.sampler.draws, spec.horizon, spec.action_dim),
         nfe=policy.nfe,
-        precision="float32",
+        precision=FLOAT32,
+        gate=None,
         weights_digest=str(policy.provenance["weights_digest"]),
         parameters=sum(p.numel() for p in policy.denoiser.parameters()),
         flops=0,

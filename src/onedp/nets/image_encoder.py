@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -102,12 +104,24 @@ class ImageEncoder(FieldsEncoder):
     def encoded_size(self, field: FieldSpec) -> int:
         return self.feature_dim if field.is_image else super().encoded_size(field)
 
+    def camera_features(self, name: str, pictures: Tensor) -> Tensor:
+        """Features (N, F) of normalised pictures (N, H, W, 3) of one camera."""
+        encoder = self.rgb_encoder[self.cameras.index(name) if len(self.rgb_encoder) > 1 else 0]
+        return encoder(pictures.permute(0, 3, 1, 2))  # (N, 3, H, W)
+
+    def assemble(self, nobs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> Tensor:
+        """The condition from normalised fields and the features (B, To, F) of every camera's pictures."""
+        steps = [
+            features[field.name] if field.is_image else self.encode_field(field, nobs[field.name])
+            for field in self.fields
+        ]
+        return torch.cat(steps, dim=-1).flatten(1)
+
     def encode_field(self, field: FieldSpec, values: Tensor) -> Tensor:
         if not field.is_image:
             return super().encode_field(field, values)
-        encoder = self.rgb_encoder[self.cameras.index(field.name) if len(self.rgb_encoder) > 1 else 0]
-        pictures = values.flatten(0, 1).permute(0, 3, 1, 2)  # (B To, 3, H, W)
-        return encoder(pictures).view(-1, self.n_obs_steps, self.feature_dim)
+        features = self.camera_features(field.name, values.flatten(0, 1))  # (B To, F)
+        return features.view(-1, self.n_obs_steps, self.feature_dim)
 
 
 def centre_crop(pictures: Tensor, height: int, width: int) -> Tensor:

@@ -14,6 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from onedp.nets.conv1d import Conv1d, ConvTranspose1d
+
 
 class SinusoidalEmbedding(nn.Module):
     """Embed a scalar per sample, ``(B,) -> (B, dim)``, with frequencies spaced from 1 to 1e-4 (Vaswani et al.)."""
@@ -37,7 +39,7 @@ class ConvBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, n_groups: int):
         super().__init__()
         self.block = nn.Sequential(
-            nn.Conv1d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
+            Conv1d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
             nn.GroupNorm(n_groups, out_channels),
             nn.Mish(),
         )
@@ -58,7 +60,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = ConvBlock(in_channels, out_channels, kernel_size, n_groups)
         self.cond_encoder = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, (1 + film_scale) * out_channels))
         self.conv2 = ConvBlock(out_channels, out_channels, kernel_size, n_groups)
-        self.residual_conv = nn.Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.residual_conv = Conv1d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, film: Tensor) -> Tensor:
         """``(B, C_in, T) -> (B, C_out, T)``; ``film`` is what ``cond_encoder`` makes of the condition.
@@ -104,7 +106,7 @@ class Unet1d(nn.Module):
                 [
                     ResidualBlock(c_in, c_out, *block_args),
                     ResidualBlock(c_out, c_out, *block_args),
-                    nn.Conv1d(c_out, c_out, 3, stride=2, padding=1) if i < last else nn.Identity(),
+                    Conv1d(c_out, c_out, 3, stride=2, padding=1) if i < last else nn.Identity(),
                 ]
             )
             for i, (c_in, c_out) in enumerate(pairs)
@@ -115,14 +117,14 @@ class Unet1d(nn.Module):
                 [
                     ResidualBlock(c_out * 2, c_in, *block_args),
                     ResidualBlock(c_in, c_in, *block_args),
-                    nn.ConvTranspose1d(c_in, c_in, 4, stride=2, padding=1),
+                    ConvTranspose1d(c_in, c_in, 4, stride=2, padding=1),
                 ]
             )
             for c_in, c_out in reversed(pairs[1:])
         )
         self.final_conv = nn.Sequential(
             ConvBlock(channels[0], channels[0], kernel_size, final_groups or n_groups),
-            nn.Conv1d(channels[0], action_dim, 1),
+            Conv1d(channels[0], action_dim, 1),
         )
 
     def residual_blocks(self) -> list[ResidualBlock]:

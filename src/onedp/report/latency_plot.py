@@ -24,7 +24,9 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
             axes.plot([row.p50_ms, row.p99_ms], [place, place], color="black", linewidth=1)
             axes.plot([row.floor_ms], [place], marker="|", markersize=13, markeredgewidth=2, color="#d11149")
             axes.annotate(f"{row.p50_ms:.2f}", (row.p99_ms, place), (4, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(rows)), [f"{r.label}, {r.runtime}, {r.threads} thread(s)" for r in rows])
+        axes.set_yticks(
+            range(len(rows)), [f"{r.label}, {r.runtime} {r.precision}, {r.threads} thread(s)" for r in rows]
+        )
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.margins(x=0.15)

@@ -1,0 +1,148 @@
+"""Does a policy in reduced precision still act as in float32? Otherwise it is not written.
+
+With an environment, paired evaluation decides; without one, the distance of actions on held-out observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onedp.backends import load_backend
+from onedp.errors import OneDPError
+from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.statistics import Estimate, bootstrap_mean, paired_mean_difference
+from onedp.tasks import Task
+from onedp.types import Policy, episode_noise
+
+LARGEST_LOSS = 0.03
+"""Of the score, at the lower end of the 95 % interval of the paired difference."""
+FEWEST_STARTS = 500
+FIRST_SEED = 200_000
+"""Starts for choices; the test starts from 100000 on judge what was chosen."""
+LARGEST_DISTANCE = 0.02
+"""Of actions without an environment: root-mean-square difference for the same observation and noise, in units of half
+the action range, at the upper end of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What was measured and what follows; stored in the manifest."""
+
+    measure: str
+    """What ``value`` is, in words."""
+    value: float
+    ci95: tuple[float, float]
+    limit: float
+    passed: bool
+    cases: int
+    """Starts, or observations."""
+    details: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+Gate = Callable[[Path, Path], GateReport]
+"""From the folders of the reduced and of the float32 export to a verdict."""
+
+
+def require_gate(report: GateReport, precision: str) -> None:
+    """Raise ``OneDPError`` with the numbers when the gate is shut."""
+    if not report.passed:
+        raise OneDPError(
+            f"{precision} does not act as float32: {report.measure} is {report.value:+.4f} "
+            f"[{report.ci95[0]:+.4f}, {report.ci95[1]:+.4f}] over {report.cases}, the limit is {report.limit:+g} "
+            f"({_words(report.details)}). Nothing was written; use --precision fp32."
+        )
+
+
+def _words(details: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in details.items())
+
+
+Evaluate = Callable[[Path, int, int], EvaluationResult]
+"""An export on so many starts from a seed on."""
+
+
+def paired_gate(evaluate: Evaluate, episodes: int) -> Gate:
+    """Judge by the score on the same starts with the same noise; raises ``OneDPError`` below ``FEWEST_STARTS``."""
+    if episodes < FEWEST_STARTS:
+        raise OneDPError(f"--gate-episodes is {episodes}; the gate asks for at least {FEWEST_STARTS} starts.")
+
+    def gate(reduced: Path, full: Path) -> GateReport:
+        candidate, reference = (evaluate(folder, FIRST_SEED, episodes) for folder in (reduced, full))
+        return judge_scores(candidate, reference)
+
+    return gate
+
+
+def judge_scores(candidate: EvaluationResult, reference: EvaluationResult) -> GateReport:
+    """The verdict on two evaluations of the same starts."""
+    if candidate.seeds != reference.seeds:
+        raise OneDPError("The gate's two evaluations were not run on the same starts.")
+    score = paired_mean_difference(candidate.scores, reference.scores, np.random.default_rng(0))
+    success = float(candidate.successes.mean() - reference.successes.mean())
+    return GateReport(
+        measure="paired difference of the score",
+        value=score.value,
+        ci95=(score.low, score.high),
+        limit=-LARGEST_LOSS,
+        passed=bool(score.low >= -LARGEST_LOSS),
+        cases=candidate.episodes,
+        details={
+            "first_seed": candidate.first_seed,
+            "score": round(candidate.score_mean, 4),
+            "score_float32": round(reference.score_mean, 4),
+            "success_difference": round(success, 4),
+        },
+    )
+
+
+def heldout_gate(data: Path, task: Task, observations: int = 256) -> Gate:
+    """Judge by the distance of actions on held-out observations of ``data``."""
+
+    def gate(reduced: Path, full: Path) -> GateReport:
+        from onedp.evaluate.heldout import load_heldout
+
+        candidate, reference = load_backend(reduced), load_backend(full)
+        held = load_heldout(data, task, reference.spec, observations, seed=0)
+        width = np.asarray(reference.manifest.action_width)
+        report = judge_actions(candidate, reference, dict(held.now), width)
+        report.details["observations"] = held.selection
+        return report
+
+    return gate
+
+
+def judge_actions(
+    candidate: Policy, reference: Policy, obs: dict[str, np.ndarray], width: np.ndarray, batch: int = 16
+) -> GateReport:
+    """The verdict on observations ``{name: (N, To, *shape)}``; both policies get the same noise."""
+    count = len(next(iter(obs.values())))
+    squares, largest = [], 0.0
+    for start in range(0, count, batch):
+        rows = range(start, min(start + batch, count))
+        part = {name: values[start : start + batch] for name, values in obs.items()}
+        noise = np.stack([episode_noise(FIRST_SEED, row, reference.noise_shape) for row in rows])
+        difference = (candidate.infer(part, noise) - reference.infer(part, noise)) / width  # (B, Tc, Da)
+        squares.append((difference**2).mean(axis=(1, 2)))
+        largest = max(largest, float(np.abs(difference).max()))
+    distances = np.sqrt(np.concatenate(squares)).astype(np.float64)
+    finite = bool(np.isfinite(distances).all())
+    infinite = float(np.finfo(np.float32).max)
+    mean = bootstrap_mean(distances, np.random.default_rng(0)) if finite else Estimate(infinite, infinite, infinite)
+    return GateReport(
+        measure="root-mean-square difference of actions, in units of half their range,",
+        value=mean.value,
+        ci95=(mean.low, mean.high),
+        limit=LARGEST_DISTANCE,
+        passed=bool(mean.high <= LARGEST_DISTANCE),
+        cases=count,
+        details={"largest_difference": round(largest, 4) if finite else "not finite"},
+    )
