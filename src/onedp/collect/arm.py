@@ -62,7 +62,7 @@ class Arm:
         return float(abs(left - right))
 
     @property
-    def _finger_joints(self) -> list[int]:
+    def _finger_joints(self) -> Any:
         return self._env.simulator.robots[0]._ref_gripper_joint_pos_indexes["right"]
 
     def body(self, name: str) -> tuple[ndarray, ndarray]:
