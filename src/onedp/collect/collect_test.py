@@ -44,13 +44,14 @@ class Walk:
 
 
 class Walker:
-    noise_share = 1.0
-
     def __init__(self, env: Walk):
         self.env = env
 
     def start(self, rng: np.random.Generator) -> None:
         self.speed = rng.uniform(0.3, 0.5)
+
+    def noise_share(self) -> float:
+        return 1.0
 
     def act(self) -> np.ndarray:
         return np.clip([-self.env.place], -self.speed, self.speed)

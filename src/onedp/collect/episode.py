@@ -29,7 +29,7 @@ def collect_episode(
     for _ in range(task.max_steps):
         recorded = {**obs, **(scripted.raw_observations(env) if scripted.raw_observations else {})}
         wish = np.clip(expert.act(), low, high).astype(np.float32)
-        executed = np.clip(wish + expert.noise_share * source.draw(), low, high).astype(np.float32) if noise else wish
+        executed = np.clip(wish + expert.noise_share() * source.draw(), low, high).astype(np.float32) if noise else wish
         for name, values in recorded.items():
             rows[f"obs/{name}"].append(values)
         if (state := _flat_state(env)) is not None:

@@ -14,7 +14,6 @@ from numpy import ndarray
 class Expert(Protocol):
     """One scripted demonstrator of one environment, for any number of episodes."""
 
-    @property
     def noise_share(self) -> float:
         """How much of the recovery noise this moment can take, 0 to 1."""
         ...

@@ -11,8 +11,6 @@ from onedp.tasks.metaworld import MetaworldEnvironment
 class MetaworldExpert:
     """The policy that comes with the task, at a speed of its own for each demonstration."""
 
-    noise_share = 1.0
-
     def __init__(self, env: MetaworldEnvironment):
         from metaworld.policies import ENV_POLICY_MAP
 
@@ -23,6 +21,10 @@ class MetaworldExpert:
     def start(self, rng: np.random.Generator) -> None:
         """Draw the speed."""
         self._speed = rng.uniform(0.6, 1.0)
+
+    def noise_share(self) -> float:
+        """All of the noise, always."""
+        return 1.0
 
     def act(self) -> ndarray:
         """What the policy wants, no faster than this demonstration's speed."""

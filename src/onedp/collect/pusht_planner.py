@@ -100,7 +100,6 @@ class PushTPlanner:
         self._lead = rng.uniform(30, 50)
         self._way, self._targets = [], []
 
-    @property
     def noise_share(self) -> float:
         """Less noise the nearer the T is to its place: the last pushes are of a few pixels."""
         return float(np.clip((pose_error(self._state()[2:]) - 4) / 30, 0.0, 1.0))

@@ -36,7 +36,8 @@ class Scene:
 
     environment: str
     object_size: int
-    """Numbers in robomimic's ``object``: positions [m], quaternions (x, y, z, w), relative positions [m]."""
+    """Numbers in robomimic's ``object``: positions [m], quaternions (x, y, z, w), relative positions [m]. In Lift
+    the last three are cube minus gripper, as robosuite 1.5 has them (recordings of other versions: check the sign)."""
     max_steps: int
     """robomimic's time limit [control steps]."""
     arms: int = 1

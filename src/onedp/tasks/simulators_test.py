@@ -44,7 +44,7 @@ def test_lift_observes_its_cube_and_succeeds_when_it_is_up() -> None:
     simulation = env.simulator.sim
     cube = simulation.data.body_xpos[simulation.model.body_name2id("cube_main")]
     np.testing.assert_allclose(obs["object"][:3], cube, atol=1e-6)
-    np.testing.assert_allclose(obs["object"][7:], obs["robot0_eef_pos"] - cube, atol=1e-5)
+    np.testing.assert_allclose(obs["object"][7:], cube - obs["robot0_eef_pos"], atol=1e-5)
     before = obs["robot0_eef_pos"]
     for _ in range(8):
         result = env.step(np.array([0, 0, 0.5, 0, 0, 0, -1], dtype=np.float32))
