@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,9 @@ class Timed:
     """A name of ``onedp.backends.runtimes.PRECISIONS``."""
     thread_setting: Callable[[], AbstractContextManager[Any]] = nullcontext
     """Entered around every answer: PyTorch's threads are a setting of the process."""
+    new_frames: int | None = None
+    """Newest frames of every camera that the policy has not seen before, at each answer; None: all of them, as when a
+    robot executes at least To actions of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,29 @@ def measure(timed: Sequence[Timed], rounds: int, clock: Callable[[], float] = ti
     if rounds < 1:
         raise OneDPError(f"rounds is {rounds}, expected 1 or more.")
     times: list[list[float]] = [[] for _ in timed]
+    rng = np.random.default_rng(0)
+    shown = [{name: values.copy() for name, values in each.inputs[0].items()} for each in timed]
     gc.collect()
     for turn in range(-WARM_UP, rounds):
-        for each, own in zip(timed, times, strict=True):
+        for each, obs, own in zip(timed, shown, times, strict=True):
+            _show_new_frames(each, obs, rng)
             with each.thread_setting():
                 start = clock()
-                each.policy.infer(*each.inputs)
+                each.policy.infer(obs, each.inputs[1])
                 seconds = clock() - start
             if turn >= 0:
                 own.append(1000 * seconds)
     return times
+
+
+def _show_new_frames(timed: Timed, obs: Mapping[str, ndarray], rng: np.random.Generator) -> None:
+    """Move the pictures (1, To, H, W, C) on by the new frames: a policy does not encode those it remembers."""
+    new = timed.policy.spec.n_obs_steps if timed.new_frames is None else timed.new_frames
+    for field in timed.policy.spec.observations:
+        if field.is_image and new:
+            pictures = obs[field.name]
+            pictures[:, :-new] = pictures[:, new:].copy()
+            pictures[:, -new:] = field.fake(pictures[:, -new:].shape, rng)
 
 
 def latency_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,31 @@ def test_policies_take_turns_after_warming_up():
     assert [each.policy.calls for each in entries] == [7, 7]
     with pytest.raises(OneDPError, match="rounds is 0, expected 1 or more"):
         measure(entries, rounds=0)
+
+
+@pytest.mark.parametrize(("new_frames", "known"), [(None, 0), (2, 0), (1, 1)])
+def test_pictures_are_new_at_every_answer(new_frames, known):
+    camera = FieldSpec("camera", (4, 4, 3), "1", "uint8")
+    spec = replace(SPEC, observations=(camera, *SPEC.observations))
+    shown = []
+
+    class Watching(Counting):
+        def infer(self, obs, noise):
+            shown.append(obs["camera"].copy())
+            return super().infer(obs, noise)
+
+    policy = Watching()
+    policy.spec = spec
+    inputs = (spec.fake_observation(1, np.random.default_rng(7)), np.zeros((1, 1, 16, 2), dtype=np.float32))
+    before = inputs[0]["camera"].copy()
+    entry = replace(timed("a", "torch"), policy=policy, inputs=inputs, new_frames=new_frames)
+    measure([entry, entry], rounds=3)
+    frames = {each[0, step].tobytes() for each in shown for step in range(2)}
+    assert len(shown) == 12
+    assert len(frames) == len(shown) * (2 - known) + known * 1  # the first older frame of both entries is the same
+    for earlier, later in zip(shown[::2], shown[2::2], strict=False):
+        assert (earlier[0, 1] == later[0, 0]).all() == bool(known)
+    np.testing.assert_array_equal(inputs[0]["camera"], before)
 
 
 def test_the_file_and_the_plot_hold_every_row():

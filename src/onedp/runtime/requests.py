@@ -54,12 +54,7 @@ class ChunkRequests:
         self._policy = policy
         self._continuing: ContinuingPolicy | None = None
         if executor.continues or noise == "warm":
-            if not isinstance(policy, ContinuingPolicy):
-                raise OneDPError(
-                    f"A {type(policy).__name__} cannot go on from the chunk before, which the executor rtc and warm "
-                    "noise need: only PyTorch policies can. Use another executor, and fresh or held noise."
-                )
-            self._continuing = policy
+            self._continuing = continuing_policy(policy)
         self._executor = executor
         self._seed = seed
         self._noise = noise
@@ -83,6 +78,16 @@ class ChunkRequests:
         return Continuation(actions, prefix_weights(spec.chunk_length, overlap, delay)[None])
 
 
+def continuing_policy(policy: Policy) -> ContinuingPolicy:
+    """The same policy; raises ``OneDPError`` when it cannot go on from a chunk."""
+    if not isinstance(policy, ContinuingPolicy):
+        raise OneDPError(
+            f"A {type(policy).__name__} cannot go on from the chunk before, which the executor rtc and warm "
+            "noise need: only PyTorch policies can. Use another executor, and fresh or held noise."
+        )
+    return policy
+
+
 def stacked(requests: Sequence[ChunkRequest]) -> Continuation | None:
     """The ``previous`` of several requests as one batch; None when chunks stand alone."""
     previous = [request.previous for request in requests if request.previous is not None]
@@ -94,8 +99,7 @@ def stacked(requests: Sequence[ChunkRequest]) -> Continuation | None:
 
 
 def infer_chunks(policy: Policy, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None) -> ndarray:
-    """The chunks ``(B, Tc, Da)`` of a batch."""
+    """The chunks ``(B, Tc, Da)`` of a batch; raises ``OneDPError`` when the policy cannot go on from ``previous``."""
     if previous is None:
         return policy.infer(obs, noise)
-    assert isinstance(policy, ContinuingPolicy)  # ChunkRequests
-    return policy.infer_continuing(obs, noise, previous)
+    return continuing_policy(policy).infer_continuing(obs, noise, previous)
