@@ -19,7 +19,7 @@ simulators: venv ## add robosuite and Meta-World to .venv (about 200 MB; no comp
 	$(BIN)/python -m pip install --no-deps -r requirements/simulators.txt
 
 test: lint ## all checks and all tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
