@@ -3,20 +3,23 @@
 # make test ARGS="-m 'not slow'"         further arguments for pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format demo wheel clean
+.PHONY: help venv simulators test lint format demo wheel clean
 
 BIN := .venv/bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
 
 venv: ## prepare .venv with pinned dependencies (instant when nothing changed)
 	@sh scripts/venv.sh
 
+simulators: venv ## add robosuite and Meta-World to .venv (about 200 MB; no compiler needed)
+	$(BIN)/python -m pip install --no-deps -r requirements/simulators.txt
+
 test: lint ## all checks and all tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .

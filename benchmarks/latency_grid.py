@@ -201,9 +201,9 @@ def draw(results: Sequence[EvaluationResult], path: Path) -> None:
         handles.update(zip(labels, artists, strict=True))
     panels[0, 0].set_ylabel("success")
     panels[1, 0].set_ylabel("score")
-    legend_in = 0.17 * ((len(handles) + 1) // 2) + 0.1
+    legend_in = 0.17 * len(handles) + 0.1
     figure.set_figheight(5.0 + legend_in)
-    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=2, fontsize=7, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="lower center", fontsize=7, frameon=False)
     figure.tight_layout(rect=(0, legend_in / (5.0 + legend_in), 1, 1))
     with replaced_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:] or "png")

@@ -89,6 +89,7 @@ def test_every_import_is_declared(tests: bool) -> None:
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"] + extras["robot"]
     lines += extras["openvino"] + extras["export"] + extras["data"] + extras["hub"]
+    lines += extras["robosuite"] + extras["metaworld"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines + (extras["dev"] if tests else [])}
     distributions = importlib.metadata.packages_distributions()
     for path in (ROOT / "src/onedp").rglob("*.py"):
@@ -120,20 +121,8 @@ def modules_loaded_by(code: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-HEAVY = {
-    "torch",
-    "accelerate",
-    "scipy",
-    "zarr",
-    "gymnasium",
-    "gym_pusht",
-    "pygame",
-    "cv2",
-    "matplotlib",
-    "av",
-    "pyarrow",
-    "h5py",
-}
+HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pygame", "cv2", "matplotlib", "av"}
+HEAVY |= {"mujoco", "robosuite", "metaworld", "h5py", "pyarrow"}
 
 
 TORCH_FREE = (
@@ -145,6 +134,7 @@ TORCH_FREE = (
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",
     "backends.runtimes", "evaluate.machine_speed", "evaluate.latency", "cli.export", "cli.latency", "cli.latency_table",
     "hub", "hub_card", "cli.push", "cli.pull",
+    "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
     "runtime.execution", "runtime.resampled", "evaluate.timing", "tasks.pusht_moving",
 )  # fmt: skip
@@ -175,6 +165,7 @@ def test_core_imports_are_torch_free() -> None:
         ["pull"],
         ["convert"],
         ["bench"],
+        ["collect"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:

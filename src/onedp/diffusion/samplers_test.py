@@ -216,5 +216,5 @@ def test_samplers_refuse_the_other_process_and_impossible_steps():
     for text in ("heun:0", "ddpm:-3", "ddim:0", "one-step:-5", "one-step:0"):
         with pytest.raises(OneDPError, match=r"not possible|above 0"):
             parse_sampler(text, CosineDdpm())
-    with pytest.raises(ArtifactError, match="Unknown sampler 'euler'"):
-        sampler_from_json({"kind": "euler"})
+    with pytest.raises(ArtifactError, match="Unknown sampler 'eular'"):
+        sampler_from_json({"kind": "eular"})

@@ -55,5 +55,5 @@ def test_jumps(backbone, schedule, parameterization, t):
 
 
 def test_other_backbones_are_refused():
-    with pytest.raises(OneDPError, match="need the U-Net or the MLP, not Identity"):
+    with pytest.raises(OneDPError, match="need a U-Net, MLP or transformer, not Identity"):
         JumpDenoiser(Denoiser(NoObservation(), nn.Identity(), Edm(), "edm", CHUNK))

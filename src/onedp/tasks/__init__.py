@@ -7,13 +7,14 @@ import os
 import sys
 
 from onedp.errors import OneDPError, unknown_choice
+from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.pusht_moving import FAMILIES, moving_task
+from onedp.tasks.robosuite import ROBOSUITE_TASKS
 from onedp.tasks.task import Environment, StepResult, Task
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE, *map(moving_task, FAMILIES))
-}
+_PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE, *map(moving_task, FAMILIES))
+TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
 
 __all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
 

@@ -125,6 +125,11 @@ class PushTEnvironment:
         state, reward, success, _, _ = self._env.step(np.asarray(action, dtype=np.float64))
         return StepResult(self._observe(state), float(reward), bool(success), bool(success))
 
+    def raw_state(self) -> ndarray:
+        """Agent x, y, block x, y [px] and block angle [rad], float64: the human data's ``state``."""
+        body = self._env.block
+        return np.array([*self._env.agent.position, *body.position, body.angle % (2 * np.pi)], dtype=np.float64)
+
     def render(self, size: int) -> ndarray:
         """The scene from above with the last target marked."""
         drawn = max(size, SMALLEST_PICTURE_PX)

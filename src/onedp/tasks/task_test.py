@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,20 @@ from onedp.tasks.task import Task
 from onedp.types import FieldSpec
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+
+
+def with_marks(task: Task) -> Any:
+    """The task for a test that runs its simulator: skipped when that is not installed, slow when it is large."""
+    make: Any = task.make_env
+    simulator = getattr(make, "func", make).__module__.rsplit(".", 1)[-1]
+    if simulator not in ("robosuite", "metaworld"):
+        return task
+    missing = importlib.util.find_spec(simulator) is None
+    reason = f"the simulator {simulator} is not installed: make simulators"
+    return pytest.param(task, marks=[pytest.mark.slow, pytest.mark.skipif(missing, reason=reason)])
+
+
+every_simulation = pytest.mark.parametrize("task", [with_marks(task) for task in TASKS.values()], ids=TASKS)
 
 
 def test_names_of_the_table_are_those_of_the_tasks() -> None:
@@ -75,7 +90,7 @@ def test_features_give_the_fields_of_the_spec(task: Task) -> None:
     assert {name: values.dtype.name for name, values in both.items()} == {field.name: field.dtype for field in fields}
 
 
-@every_task
+@every_simulation
 def test_environment_gives_the_observations_of_the_spec(task: Task) -> None:
     env = task.make_env()
     expected = {field.name: (field.shape, field.dtype) for field in task.spec.observations}
@@ -87,7 +102,7 @@ def test_environment_gives_the_observations_of_the_spec(task: Task) -> None:
         )
 
 
-@every_task
+@every_simulation
 def test_same_seed_and_actions_are_bit_identical(task: Task) -> None:
     """In a new environment, and in one that has played other episodes and drawn pictures before."""
     spec = task.spec
@@ -111,7 +126,7 @@ def test_same_seed_and_actions_are_bit_identical(task: Task) -> None:
     assert any(not np.array_equal(other[name], values) for name, values in task.make_env().reset(seed=5).items())
 
 
-@every_task
+@every_simulation
 def test_render(task: Task) -> None:
     env = task.make_env()
     env.reset(seed=0)

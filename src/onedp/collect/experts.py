@@ -1,0 +1,89 @@
+"""The table of scripted experts: from a task's name to how it is demonstrated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy import ndarray
+
+from onedp.collect.expert import Expert, RecoveryNoise, Scripted
+from onedp.errors import OneDPError, unknown_choice
+from onedp.tasks import TASKS
+from onedp.tasks.metaworld import METAWORLD_TASKS
+
+ARM_NOISE = RecoveryNoise(scale=(0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.0))
+
+
+HAND_NOISE = RecoveryNoise(scale=(0.25, 0.25, 0.25, 0.0))
+STEADY_HAND = RecoveryNoise(scale=(0.1, 0.1, 0.1, 0.0))
+"""For a peg in a hole: with the noise above the policy lost 2 of 4 pegs."""
+
+
+def _lift(env: Any) -> Expert:
+    from onedp.collect.pick_and_place import LiftExpert
+
+    return LiftExpert(env)
+
+
+def _can(env: Any) -> Expert:
+    from onedp.collect.pick_and_place import CanExpert
+
+    return CanExpert(env)
+
+
+def _square(env: Any) -> Expert:
+    from onedp.collect.pick_and_place import SquareExpert
+
+    return SquareExpert(env)
+
+
+def _metaworld(env: Any) -> Expert:
+    from onedp.collect.metaworld_expert import MetaworldExpert
+
+    return MetaworldExpert(env)
+
+
+def _pusht(env: Any) -> Expert:
+    from onedp.collect.pusht_planner import PushTPlanner
+
+    return PushTPlanner(env)
+
+
+def _pusht_state(env: Any) -> dict[str, ndarray]:
+    return {"state": env.raw_state()}
+
+
+_PUSHT = Scripted(
+    _pusht,
+    RecoveryNoise(scale=(4.0, 4.0)),
+    "tries pushes in a second simulation, does the best one and plans again, until 95 % of the goal is covered",
+    raw_observations=_pusht_state,
+)
+
+EXPERTS: dict[str, Scripted] = {
+    "pusht-keypoints": _PUSHT,
+    "pusht-state": _PUSHT,
+    "lift": Scripted(_lift, ARM_NOISE, "grasps the cube by two faces from above and raises it"),
+    "can": Scripted(_can, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
+    "square": Scripted(_square, ARM_NOISE, "grasps the nut by its handle, turns it square and lowers it over the peg"),
+    **{
+        task.name: Scripted(
+            _metaworld,
+            STEADY_HAND if "peg" in task.name else HAND_NOISE,
+            "is Meta-World's own scripted policy, slowed down at random",
+        )
+        for task in METAWORLD_TASKS
+    },
+}
+
+
+def get_expert(task: str) -> Scripted:
+    """The expert of ``task``; raises ``OneDPError`` when it has none."""
+    if task in EXPERTS:
+        return EXPERTS[task]
+    if task in TASKS:
+        raise OneDPError(
+            f"The task '{task}' has no scripted expert. Tasks that have one: {', '.join(sorted(EXPERTS))}. Train it on "
+            f"demonstrations of people: {TASKS[task].demonstrations}."
+        )
+    raise OneDPError(unknown_choice("task", task, EXPERTS))

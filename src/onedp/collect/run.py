@@ -1,0 +1,188 @@
+"""Collect successful scripted episodes, in worker processes; what is kept does not depend on how many."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from onedp.collect import experts
+from onedp.collect.episode import collect_episode
+from onedp.collect.expert import Expert
+from onedp.data.robomimic_writer import Demonstration, write_robomimic
+from onedp.errors import OneDPError
+from onedp.files import require_writable
+from onedp.machine import command_line, usable_cores
+from onedp.tasks import get_task
+from onedp.tasks.task import Environment
+
+TEST_SEEDS_FROM = 100_000
+"""Starts from here on are for evaluation; demonstrations of them would be a peek at the exam."""
+
+LABEL = "scripted: made by a program that sees the simulation's state. These are not human demonstrations."
+
+
+@dataclass(frozen=True)
+class CollectRequest:
+    """What to collect."""
+
+    task: str
+    episodes: int
+    """Successful episodes to keep."""
+    out: Path
+    seed: int = 0
+    """Seed of the first start; failed starts are skipped, so somewhat more seeds than episodes are used."""
+    noise: float = 1.0
+    """Factor on the recovery noise."""
+    workers: int | None = None
+    """Processes; None: one per core."""
+    attempts_per_episode: int = 4
+    """Give up when fewer than one start in so many succeeds."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise OneDPError(f"episodes must be at least 1, it is {self.episodes}.")
+        if self.noise < 0:
+            raise OneDPError(f"noise must not be negative, it is {self.noise}.")
+        if self.workers is not None and self.workers < 1:
+            raise OneDPError(f"workers must be at least 1, it is {self.workers}.")
+        if not self.seed >= 0 or self.seed + self.most_attempts > TEST_SEEDS_FROM:
+            raise OneDPError(
+                f"seed {self.seed} with up to {self.most_attempts} starts reaches outside 0 to {TEST_SEEDS_FROM - 1}: "
+                "the starts above are for evaluation. Choose a smaller seed or fewer episodes."
+            )
+
+    @property
+    def most_attempts(self) -> int:
+        """Starts that are tried at the most."""
+        return max(10, self.episodes * self.attempts_per_episode)
+
+
+@dataclass(frozen=True)
+class CollectSummary:
+    """What came of it."""
+
+    kept: int
+    attempts: int
+    steps: int
+    failed_seeds: tuple[int, ...]
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the tried starts on which the expert succeeded."""
+        return self.kept / self.attempts
+
+
+def collect(
+    request: CollectRequest, progress: Callable[[int, int], None] = lambda kept, attempts: None
+) -> CollectSummary:
+    """Run the task's expert until enough episodes succeeded, and write them in robomimic's layout.
+
+    ``progress`` is called with episodes kept and starts tried. Raises ``OneDPError`` when the task has no expert, its
+    simulator is missing, too few starts succeed, or the file cannot be written.
+    """
+    scripted = experts.get_expert(request.task)
+    require_writable(request.out)
+    kept: list[Demonstration] = []
+    failed: list[int] = []
+    for attempt, demonstration in enumerate(_attempts(request)):
+        if demonstration is None:
+            failed.append(request.seed + attempt)
+        else:
+            kept.append(demonstration)
+        progress(len(kept), attempt + 1)
+        if len(kept) == request.episodes:
+            break
+    else:
+        raise OneDPError(
+            f"Only {len(kept)} of {request.most_attempts} starts succeeded, {request.episodes} were wanted. Nothing "
+            "was written. Less --noise may help; otherwise collect fewer episodes."
+        )
+    summary = CollectSummary(
+        kept=len(kept),
+        attempts=len(kept) + len(failed),
+        steps=sum(len(demonstration.actions) for demonstration in kept),
+        failed_seeds=tuple(failed),
+    )
+    write_robomimic(request.out, kept, _environment(request.task), _attributes(request, scripted, summary))
+    return summary
+
+
+def _environment(name: str) -> dict[str, Any]:
+    from onedp.tasks.robosuite import RATE_HZ, SCENES
+
+    if name not in SCENES:
+        return {"env_name": name, "type": 2, "env_kwargs": {}}  # 2: robomimic's number for gym environments
+    arms = SCENES[name].arms
+    kwargs = {"robots": ["Panda"] * arms, "control_freq": int(RATE_HZ), "hard_reset": False, "reward_shaping": False}
+    version = importlib.metadata.version("robosuite")
+    return {"env_name": SCENES[name].environment, "type": 1, "env_version": version, "env_kwargs": kwargs}
+
+
+def _attributes(request: CollectRequest, scripted: experts.Scripted, summary: CollectSummary) -> dict[str, Any]:
+    facts = {
+        "task": request.task,
+        "first_seed": request.seed,
+        "starts_tried": summary.attempts,
+        "starts_failed_and_left_out": len(summary.failed_seeds),
+        "noise_factor": request.noise,
+        "noise": asdict(scripted.noise),
+        "actions": "what the expert wanted; executed_actions is what was executed, with noise",
+        "onedp": importlib.metadata.version("onedp"),
+        "command": command_line(),
+    }
+    return {"demonstrations": LABEL, "scripted_expert": scripted.description, "collected": json.dumps(facts)}
+
+
+def _attempts(request: CollectRequest) -> Iterator[Demonstration | None]:
+    """Results of the starts in the order of their seeds."""
+    seeds = range(request.seed, request.seed + request.most_attempts)
+    workers = min(request.workers or usable_cores(), request.episodes)
+    if workers == 1:
+        worker = _Worker(request)
+        yield from map(worker.attempt, seeds)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(request,)) as pool:
+        running: list[Future[Demonstration | None]] = []
+        waiting = iter(seeds)
+        try:
+            while True:
+                running += [pool.submit(_attempt, seed) for seed in islice(waiting, 2 * workers - len(running))]
+                if not running:
+                    return
+                yield running.pop(0).result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+class _Worker:
+    """An environment and its expert, used for one episode after the other."""
+
+    def __init__(self, request: CollectRequest):
+        self._request = request
+        self._task = get_task(request.task)
+        self._scripted = experts.get_expert(request.task)
+        self._env: Environment = self._task.make_env()
+        self._expert: Expert = self._scripted.make(self._env)
+
+    def attempt(self, seed: int) -> Demonstration | None:
+        return collect_episode(self._task, self._scripted, self._env, self._expert, seed, self._request.noise)
+
+
+_worker: list[_Worker] = []
+
+
+def _start_worker(request: CollectRequest) -> None:
+    _worker.append(_Worker(request))
+
+
+def _attempt(seed: int) -> Demonstration | None:
+    return _worker[0].attempt(seed)

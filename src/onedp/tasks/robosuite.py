@@ -1,0 +1,180 @@
+"""robosuite's manipulation tasks (Panda arms, OSC_POSE deltas, 20 Hz) with robomimic's names, limits and success.
+
+Two things differ from robomimic's roll-outs, to make a reset cheap (0.01 s against seconds): the simulation is built
+once for each environment, so Lift's cube keeps one size (robomimic draws 20 to 22 mm anew), and physics runs
+robosuite's ``lite_physics``. Both are the same for every seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.errors import OneDPError
+from onedp.tasks.mujoco_camera import Camera, choose_renderer
+from onedp.tasks.task import StepResult, Task
+from onedp.types import FieldSpec, PolicySpec
+
+RATE_HZ = 20.0
+CONSTRUCTION_SEED = 0
+"""What robosuite draws while it builds a model (the size of Lift's cube) is the same in every environment."""
+
+HUMAN_DATA = "robomimic HDF5 of the task (Mandlekar et al., arXiv 2108.03298), or scripted: onedp collect"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a task is called in robosuite, and how large its observation of the objects is."""
+
+    environment: str
+    object_size: int
+    """Numbers in robomimic's ``object``: positions [m], quaternions (x, y, z, w), relative positions [m]. In Lift
+    the last three are cube minus gripper, as robosuite 1.5 has them (recordings of other versions: check the sign)."""
+    max_steps: int
+    """robomimic's time limit [control steps]."""
+    arms: int = 1
+    camera: str = "agentview"
+
+
+SCENES = {
+    "lift": Scene("Lift", object_size=10, max_steps=400),
+    "can": Scene("PickPlaceCan", object_size=14, max_steps=400),
+    "square": Scene("NutAssemblySquare", object_size=14, max_steps=400),
+    "tool-hang": Scene("ToolHang", object_size=44, max_steps=700, camera="sideview"),
+    "transport": Scene("TwoArmTransport", object_size=41, max_steps=700, arms=2, camera="shouldercamera0"),
+}
+
+
+def observation_fields(scene: Scene) -> tuple[FieldSpec, ...]:
+    """robomimic's low-dimensional observations, in its order."""
+    fields = [FieldSpec("object", (scene.object_size,), "m and quaternions")]
+    for arm in range(scene.arms):
+        fields += [
+            FieldSpec(f"robot{arm}_eef_pos", (3,), "m"),
+            FieldSpec(f"robot{arm}_eef_quat", (4,), "1"),
+            FieldSpec(f"robot{arm}_gripper_qpos", (2,), "m"),
+        ]
+    return tuple(fields)
+
+
+class RobosuiteEnvironment:
+    """A robosuite simulation behind our environment protocol. It is built at the first reset."""
+
+    def __init__(self, scene: Scene):
+        if importlib.util.find_spec("robosuite") is None:
+            raise OneDPError(
+                "The simulator robosuite is not installed. Install it with: make simulators "
+                "(or pip install 'onedp[robosuite]', which needs a C compiler and kernel headers)."
+            )
+        self._scene = scene
+        self._fields = observation_fields(scene)
+        self._made: Any = None
+        self._camera: Camera | None = None
+
+    @property
+    def simulator(self) -> Any:
+        """robosuite's own environment: what a scripted expert looks at, and no policy sees."""
+        if self._made is None:
+            self._made = make_simulator(self._scene)
+        return self._made
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """Poses of arm and objects drawn from ``seed``, whatever ran before."""
+        # Every sampler of robosuite holds this very generator, so its state is set and no new one is made.
+        self.simulator.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        return self._observe(self.simulator.reset())
+
+    def step(self, action: ndarray) -> StepResult:
+        """For each arm 6 pose deltas in the world's frame, 1 for 0.05 m or 0.5 rad, and the gripper (1 closes it)."""
+        obs, *_ = self.simulator.step(np.clip(np.asarray(action, dtype=np.float64), -1, 1))
+        success = bool(self.simulator._check_success())
+        return StepResult(self._observe(obs), float(success), success, success)
+
+    def flat_state(self) -> ndarray:
+        """Time, joint positions and velocities of the whole simulation, as robomimic's ``states``."""
+        return np.asarray(self.simulator.sim.get_state().flatten(), dtype=np.float64)
+
+    def render(self, size: int) -> ndarray:
+        """The scene from the task's camera, without the shapes that only collide."""
+        if self._camera is None:
+            simulation = self.simulator.sim
+            self._camera = Camera(
+                simulation.model._model, simulation.data._data, self._scene.camera, hidden_groups=(0,)
+            )
+        return self._camera.picture(size)
+
+    def _observe(self, obs: Mapping[str, Any]) -> dict[str, ndarray]:
+        found = {field.name: obs["object-state" if field.name == "object" else field.name] for field in self._fields}
+        return {name: np.asarray(values, dtype=np.float32) for name, values in found.items()}
+
+
+def make_simulator(scene: Scene) -> Any:
+    """robosuite's environment of ``scene``, without cameras; raises ``OneDPError`` when its packages do not fit."""
+    choose_renderer()
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # it warns of its own missing optional parts
+    try:
+        with contextlib.redirect_stdout(None):
+            import robosuite
+            from robosuite.controllers import load_composite_controller_config
+
+            controller = load_composite_controller_config(controller="BASIC", robot="Panda")
+    except ImportError as error:
+        raise OneDPError(
+            f"The simulator robosuite cannot be imported ({error}). Expected robosuite 1.5.2 with mujoco 3.3.0 and "
+            "numpy 1.26; on a bare Debian or Ubuntu also: apt-get install libosmesa6 libgl1 libglib2.0-0"
+        ) from error
+    controller["body_parts"] = {"right": {**controller["body_parts"]["right"], "input_ref_frame": "world"}}
+    return robosuite.make(
+        scene.environment,
+        robots=["Panda"] * scene.arms,
+        controller_configs=controller,
+        control_freq=int(RATE_HZ),
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        use_camera_obs=False,
+        use_object_obs=True,
+        ignore_done=True,
+        hard_reset=False,
+        reward_shaping=False,
+        seed=CONSTRUCTION_SEED,
+        **({"env_configuration": "opposed"} if scene.arms == 2 else {}),
+    )
+
+
+def robosuite_features(scene: Scene, arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    """The spec's fields are robomimic's own arrays: only the type changes."""
+    names = [field.name for field in observation_fields(scene)] + (["action"] if "action" in arrays else [])
+    return {name: np.asarray(arrays[name], dtype=np.float32) for name in names}
+
+
+def robosuite_task(name: str, scene: Scene) -> Task:
+    """The row of the task table for ``scene``."""
+    fields = observation_fields(scene)
+    action = FieldSpec("action", (7 * scene.arms,), "1")
+    return Task(
+        name=name,
+        spec=PolicySpec(
+            observations=fields,
+            action=action,
+            action_low=(-1.0,) * action.size,
+            action_high=(1.0,) * action.size,
+            rate_hz=RATE_HZ,
+        ),
+        make_env=partial(RobosuiteEnvironment, scene),
+        features=partial(robosuite_features, scene),
+        raw_arrays=tuple(field.name for field in fields),
+        max_steps=scene.max_steps,
+        demonstrations=HUMAN_DATA,
+        raw_fields=fields,
+    )
+
+
+ROBOSUITE_TASKS = tuple(robosuite_task(name, scene) for name, scene in SCENES.items())

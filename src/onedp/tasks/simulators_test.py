@@ -1,0 +1,68 @@
+"""robosuite and Meta-World: what holds without them, and what robomimic's names mean with them."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from onedp.errors import OneDPError
+from onedp.tasks import TASKS
+from onedp.tasks.metaworld import METAWORLD_TASKS, MetaworldEnvironment
+from onedp.tasks.robosuite import ROBOSUITE_TASKS, RobosuiteEnvironment
+
+
+def test_specs_are_robomimics() -> None:
+    fields = {task.name: [(f.name, f.shape) for f in task.spec.observations] for task in ROBOSUITE_TASKS}
+    arm = [("robot0_eef_pos", (3,)), ("robot0_eef_quat", (4,)), ("robot0_gripper_qpos", (2,))]
+    assert fields["lift"] == [("object", (10,)), *arm]
+    assert fields["can"] == fields["square"] == [("object", (14,)), *arm]
+    assert fields["tool-hang"] == [("object", (44,)), *arm]
+    assert [name for name, _ in fields["transport"]][4:] == [name.replace("0", "1") for name, _ in arm]
+    assert {task.name: task.max_steps for task in ROBOSUITE_TASKS} == {
+        "lift": 400, "can": 400, "square": 400, "tool-hang": 700, "transport": 700
+    }  # fmt: skip
+    assert {task.spec.action_dim for task in ROBOSUITE_TASKS} == {7, 14}
+    assert len(METAWORLD_TASKS) == 8
+
+
+def test_missing_simulators_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(OneDPError, match=r"simulator robosuite is not installed. Install it with: make simulators"):
+        TASKS["lift"].make_env()
+    with pytest.raises(OneDPError, match=r"simulator metaworld is not installed. Install it with: make simulators"):
+        TASKS["metaworld-push"].make_env()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+def test_lift_observes_its_cube_and_succeeds_when_it_is_up() -> None:
+    env = TASKS["lift"].make_env()
+    assert isinstance(env, RobosuiteEnvironment)
+    obs = env.reset(seed=3)
+    simulation = env.simulator.sim
+    cube = simulation.data.body_xpos[simulation.model.body_name2id("cube_main")]
+    np.testing.assert_allclose(obs["object"][:3], cube, atol=1e-6)
+    np.testing.assert_allclose(obs["object"][7:], cube - obs["robot0_eef_pos"], atol=1e-5)
+    before = obs["robot0_eef_pos"]
+    for _ in range(8):
+        result = env.step(np.array([0, 0, 0.5, 0, 0, 0, -1], dtype=np.float32))
+    assert result.obs["robot0_eef_pos"][2] > before[2] + 0.05  # deltas of the world's frame: z is up
+    assert not result.success
+    joint = env.simulator.cube.joints[0]
+    simulation.data.set_joint_qpos(joint, [0, 0, 1.0, 1, 0, 0, 0])
+    assert env.step(np.zeros(7)).success
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("metaworld") is None, reason="metaworld is not installed: make simulators")
+def test_metaworld_shows_the_goal_and_forgets_the_layout_before() -> None:
+    env = TASKS["metaworld-door-open"].make_env()
+    assert isinstance(env, MetaworldEnvironment)
+    first = env.reset(seed=1)["state"]
+    assert np.abs(first[-3:]).max() > 0.1  # the goal is not hidden
+    np.testing.assert_array_equal(env.step(np.zeros(4)).obs["state"][-3:], first[-3:])
+    other = env.reset(seed=2)["state"]
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(env.reset(seed=1)["state"], first)
