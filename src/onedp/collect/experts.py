@@ -20,19 +20,19 @@ STEADY_HAND = RecoveryNoise(scale=(0.1, 0.1, 0.1, 0.0))
 
 
 def _lift(env: Any) -> Expert:
-    from onedp.collect.pick_and_place import LiftExpert
+    from onedp.collect.robosuite_experts import LiftExpert
 
     return LiftExpert(env)
 
 
 def _can(env: Any) -> Expert:
-    from onedp.collect.pick_and_place import CanExpert
+    from onedp.collect.robosuite_experts import CanExpert
 
     return CanExpert(env)
 
 
 def _square(env: Any) -> Expert:
-    from onedp.collect.pick_and_place import SquareExpert
+    from onedp.collect.robosuite_experts import SquareExpert
 
     return SquareExpert(env)
 

@@ -1,0 +1,157 @@
+"""Scripted experts of robosuite's lift, can and square: where each grasps, carries and lets go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.collect.arm import CLOSE, Pose, gripper_yaw, nearest_turn, upwards, yaw_of
+from onedp.collect.pick_and_place import Phase, PickAndPlace
+
+WRIST_REACH_RAD = 1.8
+"""Yaw to either side that the Panda's last joint reaches from where it starts, with room to spare."""
+
+
+class LiftExpert(PickAndPlace):
+    """Grasp the cube by any two faces and raise it."""
+
+    body = "cube_main"
+
+    @property
+    def geoms(self) -> Any:
+        """The cube."""
+        return self.env.simulator.cube
+
+    def choose_yaw(self) -> float:
+        """The face nearest to the neutral wrist, or now and then the next one."""
+        _, rotation = self.arm.body(self.body)
+        wish = 0.5 * np.pi * np.sign(self.style.turn) if abs(self.style.turn) > 0.8 else 0.0
+        return nearest_turn(yaw_of(rotation), wish, np.pi / 2)
+
+    def grasp(self) -> Pose:
+        """The cube's middle, a little aside along the faces."""
+        position, rotation = self.arm.body(self.body)
+        yaw = nearest_turn(yaw_of(rotation), self._chosen_yaw(), np.pi / 2)
+        along = 0.006 * self.style.along * np.array([np.cos(yaw), np.sin(yaw), 0])
+        return Pose(position + along + upwards(self.style.depth), yaw)
+
+    def next_after_carry(self) -> Phase:
+        """There is no goal but up."""
+        return Phase.CARRY
+
+    def carry(self) -> ndarray:
+        """Straight up."""
+        return self.arm.towards(Pose(self.arm.position + upwards(0.1), self._chosen_yaw()), CLOSE, self.style.speed)
+
+
+class CanExpert(PickAndPlace):
+    """Grasp the can from above, carry it over the wall of the bins and drop it in its compartment."""
+
+    body = "Can_main"
+
+    @property
+    def geoms(self) -> Any:
+        """The can."""
+        return self.env.simulator.objects[3]
+
+    @property
+    def goal(self) -> ndarray:
+        """Middle of the can's compartment, on its floor [m]."""
+        simulator = self.env.simulator
+        return np.array(simulator.target_bin_placements[3])
+
+    def choose_yaw(self) -> float:
+        """A can is round: near the neutral wrist."""
+        return 0.4 * self.style.turn
+
+    def grasp(self) -> Pose:
+        """The can's middle, rather its upper half."""
+        position, _ = self.arm.body(self.body)
+        return Pose(position + upwards(0.015 + 2 * self.style.depth), self._chosen_yaw())
+
+    def next_after_carry(self) -> Phase:
+        """Let go over the compartment."""
+        side = self.goal[:2] - self.arm.position[:2]
+        return Phase.RELEASE if np.abs(side).max() < 0.04 else Phase.CARRY
+
+    def carry(self) -> ndarray:
+        """Up, then sideways as far as the height allows, so that the can clears the wall."""
+        over = self.goal + upwards(0.17 + self.style.carry_height)
+        rise = max(0.0, over[2] - self.arm.position[2])
+        position = self.arm.position + (over - self.arm.position) * [*(2 * [np.clip(1 - rise / 0.08, 0, 1)]), 1]
+        return self.arm.towards(Pose(position, self._chosen_yaw()), CLOSE, self.style.speed)
+
+
+class SquareExpert(PickAndPlace):
+    """Grasp the nut by its handle, turn it by the least angle that fits the peg, and lower it over the peg."""
+
+    body = "SquareNut_main"
+    handle = np.array([0.054, 0.0, 0.0])
+    """Middle of the handle in the nut's frame [m]."""
+
+    @property
+    def geoms(self) -> Any:
+        """The square nut."""
+        return self.env.simulator.nuts[0]
+
+    @property
+    def peg(self) -> ndarray:
+        """Middle of the square peg [m]."""
+        return self.arm.body("peg1")[0]
+
+    def choose_yaw(self) -> float:
+        """Fingers on both sides of the handle, the wrist as neutral as can be."""
+        _, rotation = self.arm.body(self.body)
+        return nearest_turn(yaw_of(rotation), 0.0, np.pi)
+
+    def grasp(self) -> Pose:
+        """The middle of the handle, a little inwards or outwards."""
+        position, rotation = self.arm.body(self.body)
+        yaw = nearest_turn(yaw_of(rotation), self._chosen_yaw(), np.pi)
+        handle = self.handle * (1 + 0.15 * self.style.along)
+        return Pose(position + rotation @ handle + upwards(self.style.depth), yaw)
+
+    def _fitting_yaw(self) -> float:
+        """Yaw of the gripper with which the nut, as it is held now, stands square to the peg.
+
+        The nearest within the wrist's reach whose handle does not point away from the robot: over the peg the arm is
+        almost stretched, and does not reach 5 cm further (it stopped 3 cm short in the try that was traced).
+        """
+        now = gripper_yaw(self.arm.rotation)
+        nut = yaw_of(self.arm.body(self.body)[1])
+        turns = [quarter * np.pi / 2 - self._twist() for quarter in (-1, 0, 1)]
+        possible = [turn for turn in turns if abs(now + turn) < WRIST_REACH_RAD and np.cos(nut + turn) < 0.5]
+        return now + min(possible or turns, key=abs)
+
+    def _nut_to_peg(self) -> ndarray:
+        position, _ = self.arm.body(self.body)
+        return self.peg - position
+
+    def next_after_carry(self) -> Phase:
+        """Lower it when it stands over the peg; raise it again when it does not any more."""
+        side = float(np.linalg.norm(self._nut_to_peg()[:2]))
+        twist = abs(self._twist())
+        inserted = -self._nut_to_peg()[2] < 0.09  # below the peg's top the peg holds it in place
+        if self.phase is Phase.CARRY:
+            return Phase.PLACE if side < 0.004 and twist < 0.06 else Phase.CARRY
+        return Phase.PLACE if inserted or (side < 0.012 and twist < 0.15) else Phase.CARRY
+
+    def _twist(self) -> float:
+        _, rotation = self.arm.body(self.body)
+        return nearest_turn(yaw_of(rotation), 0.0, np.pi / 2)
+
+    def carry(self) -> ndarray:
+        """Up, then over the peg and square to it; sideways only as far as the height allows."""
+        position, _ = self.arm.body(self.body)
+        over = self.peg + upwards(0.13 + 0.5 * self.style.carry_height)
+        rise = max(0.0, over[2] - position[2])
+        move = (over - position) * [*(2 * [np.clip(1 - rise / 0.06, 0, 1)]), 1]
+        return self.arm.towards(Pose(self.arm.position + move, self._fitting_yaw()), CLOSE, self.style.speed)
+
+    def place(self) -> ndarray:
+        """Down along the peg."""
+        to_peg = self._nut_to_peg()
+        move = np.array([to_peg[0], to_peg[1], -0.06])
+        return self.arm.towards(Pose(self.arm.position + move, self._fitting_yaw()), CLOSE, min(0.5, self.style.speed))
