@@ -18,7 +18,7 @@ class Demo:
     """Folder for the student, table, JSON and report."""
     episodes: int = 50
     """Starts, from seed 100000."""
-    steps: int = 400
+    steps: int = 200
     """Distillation steps of the student made here; the shipped one had more."""
 
     def run(self) -> None:
