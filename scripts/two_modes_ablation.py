@@ -137,8 +137,44 @@ LEVERS: dict[str, Recipe] = {
     "precise, input noise x 0.5": changed(PRECISE, input_noise_scale=0.5),
     "precise, acting with noise x 0.75": changed(PRECISE, acting_noise=0.75),
     "precise, Huber 0.005": changed(PRECISE, regression_huber=0.005),
+    "precise, rate x 5, regression alone": changed(
+        PRECISE, rates={"regression": 5.0}, regression_share=0.99, warmup_share=0.0
+    ),
+    "precise, rate x 10, regression alone": changed(
+        PRECISE, rates={"regression": 10.0}, regression_share=0.99, warmup_share=0.0
+    ),
+    "precise, rate x 5, batch 64, regression alone": changed(
+        PRECISE, rates={"regression": 5.0}, batch_size=64, regression_share=0.99, warmup_share=0.0
+    ),
+    "precise, rate x 5, a quarter of the pairs, regression alone": changed(
+        PRECISE, rates={"regression": 5.0}, pairs_per_step=3.85, regression_share=0.99, warmup_share=0.0
+    ),
+    "precise, rate x 5, whole input noise, regression alone": changed(
+        PRECISE, rates={"regression": 5.0}, input_noise_scale=1.0, regression_share=0.99, warmup_share=0.0
+    ),
     "precise, DDPM teacher, ddim:20": changed(PRECISE, process="ddpm", regression_sampler="ddim:20"),
     "precise, DDPM teacher, ddim:50": changed(PRECISE, process="ddpm", regression_sampler="ddim:50"),
+    "precise, DDPM teacher, ddim:50, rate x 5": changed(
+        PRECISE, process="ddpm", regression_sampler="ddim:50", rates={"regression": 5.0}
+    ),
+    "precise, DDPM teacher, ddim:50, rate x 5, regression alone": changed(
+        PRECISE,
+        process="ddpm",
+        regression_sampler="ddim:50",
+        rates={"regression": 5.0},
+        regression_share=0.99,
+        warmup_share=0.0,
+    ),
+    "precise, DDPM teacher, ddim:50, rate x 5, x0 output": changed(
+        PRECISE,
+        process="ddpm",
+        regression_sampler="ddim:50",
+        rates={"regression": 5.0},
+        parameterization="x0",
+    ),
+    "precise, DDPM teacher, ddim:50, rate x 5, level 90": changed(
+        PRECISE, process="ddpm", regression_sampler="ddim:50", rates={"regression": 5.0}, initial_level=90
+    ),
 }
 
 

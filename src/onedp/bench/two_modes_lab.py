@@ -247,7 +247,7 @@ class TwoModesLab(Lab):
             name=name,
             spec=SPEC,
             task="",
-            denoiser=method.finished(result.network),
+            denoiser=result.network,
             sampler=method.sampler(),
             normalizer=self.data.normalizer,
             network=self._network(config),

@@ -14,6 +14,7 @@ from onedp.bench.two_modes import SPEC
 from onedp.bench.two_modes_lab import TwoModesLab, TwoModesOptions
 from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import OneDPError
+from onedp.methods.table import METHODS
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 
@@ -104,3 +105,22 @@ def test_a_policy_is_judged_on_the_same_observations_and_noise_every_time(tmp_pa
     share = lab.examined(teacher, "edm", "one-step")["out_of_range"]
     assert share is not None
     assert 0 <= share <= 1
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    """Teachers are trained once."""
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.mark.parametrize(
+    "method", [*sorted(set(METHODS) - {"denoising", "act"}), "edm/consistency-policy@consistency:3"]
+)
+def test_every_method_becomes_a_row(shared_folder, method):
+    """A budget of a few steps: training, saving and examining go through. ACT has no MLP of two-modes."""
+    (row,) = run_bench(TwoModesLab(shared_folder, TINY), parse_contestants([method]), [0.7], range(1), shared_folder)
+    assert row.failure is None
+    assert row.numbers[0]["nfe"] == {"mip": 2, "flow-matching": 10, "edm/consistency-policy@consistency:3": 3}.get(
+        method, 1
+    )
+    assert f"| {row.name} |" in (shared_folder / "table.md").read_text()
