@@ -20,6 +20,7 @@ from onedp.policy import TorchPolicy
 from onedp.tasks import get_task
 from onedp.tasks.demonstrations import load_observations
 from onedp.train.config import LoopConfig
+from onedp.train.solver import solver
 from onedp.train.windows import WindowTensors, window_tensors
 
 
@@ -31,8 +32,7 @@ def builder(
     def build(steps: int) -> Method:
         config = config_for(steps)
         network = dataclasses.replace(teacher.network, **config.network_changes)
-        pairs_sampler = getattr(config, "regression_sampler", None)
-        sampler = (teacher if pairs_sampler is None else teacher.with_sampler(pairs_sampler)).sampler
+        sampler = solver(teacher, config)
         setting = Setting(
             steps,
             sampler.clip,

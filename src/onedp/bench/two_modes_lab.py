@@ -31,6 +31,7 @@ from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.train.config import LoopConfig
+from onedp.train.solver import solver
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,7 @@ class TwoModesLab(Lab):
         if process is None:
             return build_method(config, Setting(steps, 1.0, untrained))
         teacher = load_policy(self.teacher(process).folder)
-        pairs_sampler = getattr(config, "regression_sampler", None)
-        sampler = (teacher if pairs_sampler is None else teacher.with_sampler(pairs_sampler)).sampler
+        sampler = solver(teacher, config)
         return build_method(config, Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler))
 
     def _policy(self, name: str, config: MethodConfig, method: Method, result: Fitted) -> TorchPolicy:

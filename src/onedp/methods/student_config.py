@@ -14,6 +14,12 @@ def _student_optimizer(lr: float) -> OptimizerConfig:
     return OptimizerConfig(lr=lr, betas=(0.9, 0.999), clip_norm=1.0, decay="cosine", warmup_steps=50)
 
 
+FINE_SAMPLERS = {"ddpm": "ddim:20", "edm": "heun:18", "flow": "euler:20"}
+"""Noise process to a sampler that solves it twice as exactly as the one that teachers act with. A student copies the
+errors of the solutions that it learns from: on two-modes heun:10 scatters 1.5 times as wide as the truth, heun:18
+1.1 times."""
+
+
 @dataclass(frozen=True)
 class PairsConfig(MethodConfig):
     """Options of all methods that learn from the teacher's own solutions."""
@@ -23,7 +29,7 @@ class PairsConfig(MethodConfig):
     pairs: int = 18_462
     """Teacher solutions made before the first step (one teacher sampling each)."""
     regression_sampler: str | None = None
-    """Teacher's sampler for them; None: its own (ddim:10 or heun:10)."""
+    """Teacher's sampler for them; None: its own (ddim:10 or heun:10); "fine": its process's in ``FINE_SAMPLERS``."""
     ema: EmaConfig | None = field(default_factory=lambda: EmaConfig(max_decay=0.998))
     """Average of the student that is saved; None saves the last weights."""
 

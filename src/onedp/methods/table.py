@@ -56,6 +56,9 @@ METHODS: dict[str, MethodEntry] = {
     "onedp-s-normalized": MethodEntry("onedp-s with DMD's normalised gradient", _ONEDP, presets.ONEDP_S_NORMALIZED),
     "onedp-s-adversarial": MethodEntry("onedp-s with a critic", _ONEDP, presets.ONEDP_S_ADVERSARIAL),
     "sid": MethodEntry("onedp-s with the Fisher divergence", _ONEDP, presets.SID),
+    "onedp": MethodEntry(
+        "the recommended recipe: exact solutions, high rate", "onedp.methods.regression:build", presets.ONEDP
+    ),
     "regression": MethodEntry("on the teacher's ODE solutions", "onedp.methods.regression:build", presets.REGRESSION),
     "consistency": MethodEntry("consistency distillation", "onedp.methods.consistency:build", presets.CONSISTENCY),
     "consistency-policy": MethodEntry("CTM and DSM", "onedp.methods.trajectory:build", presets.TRAJECTORY),

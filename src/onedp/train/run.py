@@ -34,6 +34,7 @@ from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.data import data_provenance, student_observations, teacher_data
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
+from onedp.train.solver import solver
 from onedp.train.state import TrainState
 from onedp.train.windows import window_tensors
 
@@ -89,8 +90,7 @@ def distill_student(
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
         return build_denoiser(network, teacher.spec, schedule, parameterization, teacher.encoder).to(teacher.device)
 
-    pairs_sampler = getattr(run.method, "regression_sampler", None)
-    sampler = (teacher if pairs_sampler is None else teacher.with_sampler(pairs_sampler)).sampler
+    sampler = solver(teacher, run.method)
     setting = Setting(
         run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=network == teacher.network
     )
