@@ -85,7 +85,7 @@ def main() -> None:
         )
         for path, result in rows.items():
             cost = None
-            if result.policy not in NOT_TIMED:
+            if result.policy not in (*NOT_TIMED, *REFERENCES):  # a teacher, however sampled, was not distilled
                 cost = measured.get(str(path.relative_to(RESULTS.parent)), result.distillation_cost)
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))

@@ -139,7 +139,10 @@ def read_manifest(path: Path) -> Manifest:
         spec.setdefault("encoder", dict(STATE_ENCODER))
     if set(spec) != set(SPEC_KEYS):
         missing, extra = sorted(set(SPEC_KEYS) - set(spec)), sorted(set(spec) - set(SPEC_KEYS))
-        raise ArtifactError(f"{path / 'spec.json'}: missing entries {missing}, unknown entries {extra}.")
+        wrong_keys = [f"{what} entries {names}" for what, names in (("missing", missing), ("unknown", extra)) if names]
+        raise ArtifactError(
+            f"{path / 'spec.json'}: {', '.join(wrong_keys)}. Restore the file, or save or download the policy again."
+        )
     wrong = [
         name for name in ("policy", "encoder", "network", "process", "sampler") if not isinstance(spec[name], dict)
     ]

@@ -43,7 +43,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except (OSError, SafetensorError) as error:
-        raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
+        raise _not_written(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -83,10 +83,17 @@ def replaced_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         _flush_folder(path.parent)
     except (OSError, SafetensorError) as error:
-        raise OneDPError(f"{path} could not be written: {error}. Free some space or choose another folder.") from error
+        raise _not_written(path, error) from error
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _not_written(path: Path, error: Exception) -> OneDPError:
+    advice = "Free some space or choose another folder."
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        advice = "A part of that path is a file, not a folder; choose another one."
+    return OneDPError(f"{path} could not be written: {error}. {advice}")
 
 
 def _flush_folder(folder: Path) -> None:

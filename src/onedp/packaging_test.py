@@ -129,6 +129,7 @@ TORCH_FREE = (
     "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
     "seen_frames", "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
     "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "methods.table", "nets.config",
+    "nets.encoder_choice",
     "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
     "cli.main",
     "cli.import_checkpoint", "importers.options", "backends", "backends.manifest", "backends.policy",

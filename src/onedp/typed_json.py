@@ -51,7 +51,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(), parse_constant=_not_json)
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}. Is this a complete policy folder?") from error
+        raise ArtifactError(
+            f"{path} cannot be read: {error.strerror}. Is this a complete policy folder? Copy or download "
+            "it again, whole."
+        ) from error
     except ValueError as error:
         raise ArtifactError(f"{path} is not valid JSON: {error}. Restore the file.") from error
     if not isinstance(data, dict):

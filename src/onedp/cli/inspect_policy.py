@@ -23,7 +23,8 @@ def inspect_policy(folder: Path) -> None:
     try:
         n_weights = f"{sum(value.size for value in read_weights(folder, manifest).values()):,}"
     except ArtifactError as error:
-        problem = error  # what can be said is said first
+        problem = error  # what can be said is said before it ends the command
+        console.print(f"DAMAGED: {error}", style="bold red", soft_wrap=True)
     _print_overview(console, folder, manifest, n_weights)
     _print_fields(console, manifest)
     spec = manifest.spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 
 VERBS = {
     "train": ("onedp.cli.train:Train", "demonstrations to a diffusion-policy teacher"),
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     from onedp.errors import OneDPError
 
+    if not debug:
+        warnings.formatwarning = _plain_warning
     try:
         _run(arguments[0], arguments[1:])
     except OneDPError as error:
@@ -71,6 +74,11 @@ def _run(verb: str, arguments: list[str]) -> None:
     module, name = VERBS[verb][0].split(":")
     options = getattr(importlib.import_module(module), name)
     tyro.cli(options, prog=f"onedp {verb}", args=arguments).run()
+
+
+def _plain_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> str:
+    """A warning as a sentence, as errors are; file and line of our code help nobody who reads it."""
+    return f"onedp: warning: {message}\n"
 
 
 def _overview() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -36,6 +38,20 @@ def test_help_names_every_verb(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
     assert all(verb in out for verb in VERBS)
+
+
+def test_warnings_are_sentences_without_our_code():
+    code = (
+        "import warnings; from onedp.cli import main as m; m._run = lambda *_: warnings.warn('odd data'); m.main([{}])"
+    )
+    plain, debug = (
+        subprocess.run(
+            [sys.executable, "-c", code.format(arguments)], capture_output=True, text=True, check=True
+        ).stderr
+        for arguments in ("'train'", "'train', '--debug'")
+    )
+    assert plain == "onedp: warning: odd data\n"
+    assert "UserWarning: odd data" in debug
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy import ndarray
@@ -72,6 +73,18 @@ def _read_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
 
 
+def _check_stored(path: Path, info: zipfile.ZipInfo, raw: BinaryIO) -> None:
+    """Compare the checksum of the member whose first byte comes next: a memory map would never look at it."""
+    checksum, left = 0, info.file_size
+    while left and (block := raw.read(min(left, 1 << 22))):
+        checksum, left = zlib.crc32(block, checksum), left - len(block)
+    if left or checksum != info.CRC:
+        raise DataError(
+            f"{path}: the content of '{info.filename}' does not have the checksum that the file names for it. The file "
+            "is damaged; copy or download it again."
+        )
+
+
 def _open_member(path: Path, info: zipfile.ZipInfo) -> ndarray:
     """One array: memory-mapped when stored as it is, else decompressed."""
     with path.open("rb") as raw:
@@ -79,6 +92,9 @@ def _open_member(path: Path, info: zipfile.ZipInfo) -> ndarray:
             raw.seek(info.header_offset + 26)  # the local header repeats the name and has an extra field of its own
             name_length, extra_length = np.frombuffer(raw.read(4), dtype="<u2").astype(int)
             raw.seek(name_length + extra_length, 1)
+            start = raw.tell()
+            _check_stored(path, info, raw)
+            raw.seek(start)
             shape, fortran, dtype = _read_header(raw)
             if np.prod(shape, dtype=np.int64):
                 order: Any = "F" if fortran else "C"

@@ -61,8 +61,10 @@ def interval_plot(
         across = axes.get_yaxis_transform()
         axes.set_ylim(-len(marks) + 0.5, 0.62)
         for row, mark in enumerate(marks):
-            axes.text(0.0, -row + 0.30, shortened(mark.name, 26), transform=across, va="center", color=INK)
-            axes.text(1.0, -row + 0.30, mark.text, transform=across, va="center", ha="right", color=INK)
+            label: dict[str, Any] = {"transform": across, "va": "center", "color": INK, "zorder": 3}
+            label["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # lines behind do not cross it
+            axes.text(0.0, -row + 0.30, shortened(mark.name, 26), **label)
+            axes.text(1.0, -row + 0.30, mark.text, ha="right", **label)
             _draw_mark(axes, -row - 0.12, mark)
         axes.yaxis.set_major_locator(NullLocator())
         axes.spines["left"].set_visible(False)

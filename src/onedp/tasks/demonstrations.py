@@ -98,7 +98,7 @@ def demonstration_warnings(episodes: Episodes, spec: PolicySpec) -> list[str]:
         if len(constant):
             found.append(
                 f"'{field.name}' is constant in the dimensions {constant.tolist()} (value {flat[0, constant[0]]:g}): "
-                "the policy cannot learn to use or move them."
+                "the policy cannot learn to use or move them. Leave them out if they mean nothing."
             )
     if spec.action.name in episodes.arrays:
         action = episodes.dense(spec.action.name)

@@ -6,12 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from onedp.data.config import RecordedConfig
 from onedp.data.episodes import Episodes
 from onedp.data.lazy import concatenated
-from onedp.data.normalize import Normalizer, fit_normalizer
-from onedp.errors import TrainingError
-from onedp.nets.config import EncoderConfig, named_encoder, usual_encoder
+from onedp.data.normalize import CONSTANT_RANGE, Normalizer, fit_normalizer
+from onedp.errors import DataError, TrainingError
+from onedp.nets.config import EncoderConfig
+from onedp.nets.encoder_choice import named_encoder, usual_encoder
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task, get_task
 from onedp.tasks.demonstrations import load_demonstrations, load_observations, load_own_observations
@@ -49,10 +52,20 @@ def teacher_data(run: TeacherRun) -> TeacherData:
     if run.mirror:
         recordings.append(load_demonstrations(run.data, task, True, run.reading, fields))
     arrays = {name: concatenated([each.arrays[name] for each in recordings]) for name in episodes.arrays}
+    _require_movement(episodes, task.spec)
     normalizer = fit_normalizer(arrays, task.spec, run.normalization)
     encoder = chosen_encoder(run, task.spec)
     windows = joined([window_tensors(each, task.spec, normalizer, encoder.training_crop) for each in recordings])
     return TeacherData(task, episodes, normalizer, windows, encoder)
+
+
+def _require_movement(episodes: Episodes, spec: PolicySpec) -> None:
+    actions = episodes.dense(spec.action.name)
+    if np.ptp(actions, axis=0).max() < CONSTANT_RANGE:
+        raise DataError(
+            f"'{spec.action.name}' is the same in all {len(actions)} steps, so there is nothing to learn. Expected "
+            "demonstrations that move; check which array holds the actions (onedp inspect DATA)."
+        )
 
 
 def chosen_encoder(run: TeacherRun, spec: PolicySpec) -> EncoderConfig:

@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 
 from onedp.data.config import ReadingConfig
 from onedp.data.fake_sets_test import SIZE, lerobot_v3, robomimic
+from onedp.errors import DataError
 from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
-from onedp.nets.config import ImageEncoderConfig, MlpConfig, usual_encoder
+from onedp.nets.config import ImageEncoderConfig, MlpConfig
+from onedp.nets.encoder_choice import usual_encoder
 from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.data import teacher_data
@@ -74,3 +76,12 @@ def test_split_and_scaling(tmp_path: Path) -> None:
     newest = batch.nobs["robot0_eef_pos"][:, -1]
     torch.testing.assert_close(newest.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(newest.std(dim=0, unbiased=False), torch.ones(3))
+
+
+def test_actions_that_never_move_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "still.npz"
+    state = np.random.default_rng(0).uniform(50, 450, (40, 5)).astype(np.float32)
+    np.savez(path, state=state, action=np.full((40, 2), 200.0, np.float32), episode_ends=np.array([40]))
+    run = dataclasses.replace(run_on(path), task="pusht-keypoints", encoder=None)
+    with pytest.raises(DataError, match=r"'action' is the same in all 40 steps, so there is nothing to learn"):
+        teacher_data(run)
