@@ -12,15 +12,15 @@ from onedp.errors import OneDPError
 
 @dataclass(frozen=True)
 class Live:
-    """Show policies side by side in a browser, in real time, each in a Push-T of its own whose T can be dragged away."""
+    """Show policies side by side in a browser, in real time, each in its own Push-T whose T can be dragged away."""
 
     policies: tyro.conf.Positional[tuple[str, ...]] = ()
     """POLICY or POLICY@SAMPLER (pusht-keypoints-ddpm@ddim:10), folder or shipped name; one lane each."""
     task: str | None = None
     """A Push-T that moves (pusht-drift@speed=4, pusht-reset) for all; default: each policy's own, standing still."""
     latency: str = "measured"
-    """At the beginning: seconds that are charged for every chunk (0.669), measured (drawn from latencies measured at the
-    start, one policy at a time), true (what thinking takes while all lanes run), or paper (its V100)."""
+    """At the beginning: seconds that are charged for every chunk (0.669), measured (drawn from latencies measured
+    beforehand, one policy at a time), true (what thinking takes while all lanes run), or paper (its V100)."""
     executor: str = "sync"
     """At the beginning: sync, drop-late, ensemble or rtc; see onedp evaluate --help."""
     seed: int = 0

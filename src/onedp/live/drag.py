@@ -24,9 +24,7 @@ def inside_walls(pose: Float[ndarray, " 3"]) -> Float[ndarray, " 3"]:
     return np.array([*np.clip(pose[:2], low, high), pose[2]], dtype=np.float64)
 
 
-def moved_towards(
-    pose: Float[ndarray, " 3"], target: Float[ndarray, " 3"], seconds: float
-) -> Float[ndarray, " 3"]:
+def moved_towards(pose: Float[ndarray, " 3"], target: Float[ndarray, " 3"], seconds: float) -> Float[ndarray, " 3"]:
     """Where a hand that pulls the T from ``pose`` to ``target`` has it after ``seconds``, the short way round."""
     shift = target[:2] - pose[:2]
     far = float(np.linalg.norm(shift))

@@ -44,9 +44,7 @@ class Timing:
 class Lane:
     """A simulation, and the policy that acts in it. Not thread-safe."""
 
-    def __init__(
-        self, task: Task, policy: Policy, timing: Timing, make_planner: PlannerMaker, seed: int = 0
-    ):
+    def __init__(self, task: Task, policy: Policy, timing: Timing, make_planner: PlannerMaker, seed: int = 0):
         """``policy``: at its own rate. ``make_planner``: who thinks; gets the policy at the task's control rate.
 
         Raises ``OneDPError`` when the task is no Push-T, or the policy does not fit it or its executor.
@@ -64,6 +62,12 @@ class Lane:
         self._rest_action = task.rest_action
         self._make_planner = make_planner
         self._planner: Planner | None = None
+        self.solved_after_s: float | None = None
+        """From the beginning of the attempt; None while it has not come to its goal."""
+        self._asked: int | None = None  # tick of the observation that the policy thinks about
+        self._due = 0  # tick at which its chunk is charged to come
+        self._delay_ticks: int | None = None  # of the newest chunk
+        self._agent_target: ndarray | None = None
         self._configure(policy, timing)
         self.reset(seed)
 
@@ -91,7 +95,7 @@ class Lane:
     def reset(self, seed: int) -> None:
         """The start of ``seed``, at tick 0."""
         self.seed, self.tick, self.held = seed, 0, None
-        self._agent_target: ndarray | None = None
+        self._agent_target = None
         self._observe(self._env.reset(seed))
         self._begin_attempt()
         self._begin_chunks()
@@ -179,7 +183,7 @@ class Lane:
     def _begin_attempt(self) -> None:
         self._attempt_tick = self.tick
         self.reward = self.score = 0.0
-        self.solved_after_s: float | None = None
+        self.solved_after_s = None
 
     def _begin_chunks(self) -> None:
         """A new executor and planner: nothing is planned, nothing counted."""
@@ -190,9 +194,7 @@ class Lane:
         self._executor = self._execution.make_executor(self._policy.spec, self.task.ticks_per_step)
         self._requests = ChunkRequests(self._policy, self._executor, self.seed)
         self._planner = self._make_planner(self._policy)
-        self._asked: int | None = None
-        self._due = 0
-        self._delay_ticks: int | None = None
+        self._asked = self._delay_ticks = None
 
     def close(self) -> None:
         """Let the thinking thread go, where there is one."""

@@ -22,6 +22,7 @@ from onedp.runtime.execution import Execution
 from onedp.runtime.executor import EXECUTORS
 from onedp.runtime.planner import ThreadPlanner
 from onedp.tasks.pusht import T_CORNERS_PX, WORKSPACE_PX
+from onedp.tasks.pusht_moving import CONTROL_HZ
 from onedp.types import ContinuingPolicy, Policy
 
 GOAL_POSE = (256.0, 256.0, math.pi / 4)
@@ -164,6 +165,7 @@ class Stage:
             "version": importlib.metadata.version("onedp"),
             "workspace": WORKSPACE_PX,
             "wall": WALL_PX,
+            "control_hz": CONTROL_HZ,
             "t": [bar.tolist(), stem.tolist()],
             "goal": list(GOAL_POSE),
             "agent_radius": AGENT_RADIUS_PX,

@@ -7,12 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from onedp.serve.server import PolicyServer, ServerConfig
 from onedp.types import Policy
 
 
+@runtime_checkable
 class Server(Protocol):
     """What can be run here."""
 

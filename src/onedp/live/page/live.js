@@ -12,6 +12,7 @@ const find = (id) => document.getElementById(id);
 let socket = null;
 let lanes = [];
 let newest = null;
+let controlHz = 50;
 let grip = null; // the T in the hand: lane, offset of the hand from the T's origin, the pose it is pulled to
 
 function send(message) {
@@ -55,6 +56,7 @@ function complain(text) {
 
 function setUp(hello) {
   find("lanes").replaceChildren();
+  controlHz = hello.control_hz;
   lanes = hello.lanes.map((about, index) => {
     const card = find("lane").content.cloneNode(true).firstElementChild;
     card.querySelector("h2").textContent = about.name;
@@ -104,7 +106,8 @@ function tell({ fields, selects, meter, error }, lane, paused) {
   meter.value = lane.reward;
   const times = lane.solved_times === 1 ? "1 success" : `${lane.solved_times} successes`;
   put("success", lane.solved_after_s === null ? `not yet, ${lane.attempt_s.toFixed(1)} s · ${times}` : `after ${lane.solved_after_s.toFixed(1)} s · ${times}`);
-  put("rate", `${lane.rate_hz.toFixed(1)} Hz`, !paused && lane.rate_hz > 0 && lane.rate_hz < 45);
+  const slow = !paused && lane.rate_hz > 0 && lane.rate_hz < 0.9 * controlHz;
+  put("rate", `${lane.rate_hz.toFixed(1)} Hz${slow ? ` · ${(lane.rate_hz / controlHz).toFixed(2)}× real time` : ""}`, slow);
   put("chunks", `${lane.chunks_per_s.toFixed(1)} /s`);
   put("delay", lane.delay_ms === null ? "–" : `${lane.delay_ms} ms`);
   put("late", String(lane.counters.dropped));

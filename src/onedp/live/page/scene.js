@@ -97,7 +97,7 @@ export class Scene {
   drawTrail(context, now) {
     context.strokeStyle = colours.agent;
     context.lineWidth = 3;
-    context.lineCap = "round";
+    context.lineCap = "butt";
     for (let i = 1; i < this.trail.length; i += 1) {
       const [then, x, y] = this.trail[i], [, fromX, fromY] = this.trail[i - 1];
       context.globalAlpha = Math.max(0, 0.55 * (1 - (now - then) / TRAIL_S));
@@ -114,10 +114,10 @@ export class Scene {
     const context = fitted(this.strip, width);
     context.clearRect(0, 0, width, this.strip.clientHeight);
     this.events.forEach(([then, kind], i) => {
-      const end = i + 1 < this.events.length ? this.events[i + 1][0] : then + 34;
-      const x = (then) => width * (1 - (now - then) / STRIP_S);
+      const end = i + 1 < this.events.length ? this.events[i + 1][0] : now;
+      const x = (then) => Math.round(width * (1 - (now - then) / STRIP_S)); // whole pixels leave no seams
       context.fillStyle = colours[kind];
-      context.fillRect(x(then), 0, Math.max(0.5, x(end) - x(then) + 0.3), this.strip.clientHeight);
+      context.fillRect(x(then), 0, Math.max(1, x(end) - x(then)), this.strip.clientHeight);
     });
   }
 }
