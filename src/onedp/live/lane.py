@@ -62,6 +62,7 @@ class Lane:
         self._rest_action = task.rest_action
         self._make_planner = make_planner
         self._planner: Planner | None = None
+        self.reward = self.score = 0.0  # of the newest tick, and the best of the attempt
         self.solved_after_s: float | None = None
         """From the beginning of the attempt; None while it has not come to its goal."""
         self._asked: int | None = None  # tick of the observation that the policy thinks about
@@ -113,7 +114,14 @@ class Lane:
     # --- time
 
     def advance(self) -> bool:
-        """One control tick; False, with nothing changed, while the world waits for a policy that is charged less."""
+        """One control tick; False, with nothing changed, while the world waits for a policy that is charged less.
+
+        After a success the robot rests, as an episode ends with it, until somebody takes the T.
+        """
+        if self.solved_after_s is not None and self.held is None:
+            self._asked = self._agent_target = None
+            self._act(None)
+            return True
         if not self._think():
             return False
         self._act(self._executor.action(self.tick))
@@ -172,7 +180,7 @@ class Lane:
         if self.held is not None:
             return  # a hand earns nothing
         self.score = max(self.score, result.reward)
-        if result.success and self.solved_after_s is None:
+        if result.success and self.solved_after_s is None:  # its episode would end here
             self.solved_after_s = (self.tick - self._attempt_tick) / self.task.control_hz
             self.solved_times += 1
 

@@ -126,6 +126,28 @@ def test_a_success_is_counted_once_an_attempt_and_never_by_hand() -> None:
     assert (lane.solved_times, lane.solved_after_s, lane.score) == (1, 0.02, 1.0)
 
 
+def test_after_a_success_the_robot_rests_until_the_t_is_taken() -> None:
+    lane = make_lane(Still())
+    lane.pull_to(np.array([256.0, 256.0, np.pi / 4]))
+    for _ in range(100):
+        lane.advance()
+    lane.release()
+    lane.advance()
+    chunks, agent = lane.chunks, lane.snapshot()["agent"]
+    for _ in range(100):
+        lane.advance()
+    state = lane.snapshot()
+    assert (lane.chunks, state["thinking"], state["target"], state["reward"]) == (chunks, False, None, 1.0)
+    np.testing.assert_allclose(state["agent"], agent, atol=1.0)
+    lane.pull_to(AWAY)
+    lane.advance()
+    assert lane.chunks == chunks + 1
+    lane.release()
+    for _ in range(100):
+        lane.advance()
+    assert lane.chunks > chunks + 1
+
+
 class Still(Pusher):
     """Stays in a corner."""
 

@@ -5,7 +5,7 @@ const TURN_PER_WHEEL_PX = 0.004; // [rad]
 const ARROW_PX = 14;
 const LATENCY_NAMES = {
   0: "none", measured: "measured here", true: "as it thinks", paper: "paper’s, for its passes",
-  0.016: "paper’s one step, 16 ms", 0.075: "paper’s DDIM-10, 75 ms", 0.669: "paper’s DDPM-100, 669 ms",
+  0.016: "16 ms (paper’s one step)", 0.075: "75 ms (paper’s DDIM-10)", 0.669: "669 ms (paper’s DDPM-100)",
 };
 
 const find = (id) => document.getElementById(id);
@@ -107,7 +107,7 @@ function tell({ fields, selects, meter, error }, lane, paused) {
   const times = lane.solved_times === 1 ? "1 success" : `${lane.solved_times} successes`;
   put("success", lane.solved_after_s === null ? `not yet, ${lane.attempt_s.toFixed(1)} s · ${times}` : `after ${lane.solved_after_s.toFixed(1)} s · ${times}`);
   const slow = !paused && lane.rate_hz > 0 && lane.rate_hz < 0.9 * controlHz;
-  put("rate", `${lane.rate_hz.toFixed(1)} Hz${slow ? ` · ${(lane.rate_hz / controlHz).toFixed(2)}× real time` : ""}`, slow);
+  put("rate", `${lane.rate_hz.toFixed(1)} Hz${slow ? ` · ${(lane.rate_hz / controlHz).toFixed(2)}×` : ""}`, slow);
   put("chunks", `${lane.chunks_per_s.toFixed(1)} /s`);
   put("delay", lane.delay_ms === null ? "–" : `${lane.delay_ms} ms`);
   put("late", String(lane.counters.dropped));
@@ -129,7 +129,7 @@ function status(lane, paused) {
   if (lane.error) return ["no", "failed"];
   if (lane.held) return ["wait", "in your hand"];
   if (paused) return ["", "paused"];
-  if (lane.solved_after_s !== null) return ["yes", "on its goal"];
+  if (lane.solved_after_s !== null) return ["yes", "success"];
   return lane.thinking ? ["", "thinking"] : ["", "acting"];
 }
 
