@@ -46,7 +46,8 @@ export class Scene {
     while (this.trail.length && now - this.trail[0][0] > TRAIL_S) this.trail.shift();
     if (last && !paused) {
       const more = (name) => lane.counters[name] > last.counters[name];
-      const kind = lane.tick === last.tick ? "still" : more("deadline_misses") ? "missed" : more("repeated") || more("starved") ? "holding" : "acting";
+      const resting = lane.solved_after_s !== null && !lane.held;
+      const kind = lane.tick === last.tick ? "still" : resting ? "goal-line" : more("deadline_misses") ? "missed" : more("repeated") || more("starved") ? "holding" : "acting";
       this.events.push([now, kind]);
     }
     while (this.events.length && now - this.events[0][0] > STRIP_S) this.events.shift();
