@@ -138,6 +138,7 @@ TORCH_FREE = (
     "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
     "runtime.execution", "runtime.resampled", "evaluate.timing", "tasks.pusht_moving",
+    "cli.live", "live.server", "live.stage",
 )  # fmt: skip
 
 
@@ -167,6 +168,7 @@ def test_core_imports_are_torch_free() -> None:
         ["convert"],
         ["bench"],
         ["collect"],
+        ["live"],
     ],
 )
 def test_help_is_torch_free(arguments: list[str]) -> None:
@@ -196,7 +198,12 @@ def test_wheel_has_the_data_and_no_tests(tmp_path: Path) -> None:
         names = set(archive.namelist())
     source = ROOT / "src"
     shipped = {path for path in (source / "onedp/shipped").rglob("*") if path.is_file()}
-    pages = {path for pattern in ("*.html*", "*.css", "*.js") for path in (source / "onedp/report").rglob(pattern)}
+    pages = {
+        path
+        for folder in ("report", "live")
+        for pattern in ("*.html*", "*.css", "*.js")
+        for path in (source / "onedp" / folder).rglob(pattern)
+    }
     modules = set((source / "onedp").rglob("*.py"))
     expected = {
         path.relative_to(source).as_posix()

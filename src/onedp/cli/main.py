@@ -21,6 +21,7 @@ VERBS = {
     "pull": ("onedp.cli.pull:Pull", "a policy from the hub"),
     "convert": ("onedp.cli.convert:Convert", "any data set to LeRobot's format"),
     "serve": ("onedp.cli.serve:Serve", "policies over websockets, for robots and openpi clients"),
+    "live": ("onedp.cli.live:Live", "policies side by side on a web page, with a T to drag away"),
     "demo": ("onedp.cli.demo:Demo", "the main job on what the package ships, offline"),
 }
 """Verb to the dataclass that reads its options, and a line about it."""

@@ -191,11 +191,15 @@ def _work(seeds: list[int]) -> list[Rollout]:
 
 
 def latency_ms(
-    policy: TorchPolicy | EvaluatedExport, seconds: float = LATENCY_SECONDS, continuing: bool = False
+    policy: TorchPolicy | EvaluatedExport,
+    seconds: float = LATENCY_SECONDS,
+    continuing: bool = False,
+    fewest_calls: int = 20,
 ) -> list[float]:
     """Milliseconds of single chunks: batch 1, one thread, after warm-up, device synchronised; every picture is new.
 
-    ``continuing``: of chunks that go on from the one before, which cost more.
+    ``continuing``: of chunks that go on from the one before, which cost more. ``fewest_calls``: so many, even if they
+    take more than ``seconds``.
     """
     rng = np.random.default_rng(0)
     noise = episode_noise(0, 0, policy.noise_shape)[None]
@@ -209,7 +213,7 @@ def latency_ms(
 
     with one_thread():
         each = sum(answer() for _ in range(3)) / 3
-        calls = int(np.clip(seconds / each, 20, 300))
+        calls = int(np.clip(seconds / each, fewest_calls, 300))
         return [1000 * answer() for _ in range(calls)]
 
 

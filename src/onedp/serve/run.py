@@ -7,15 +7,28 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from onedp.serve.server import PolicyServer, ServerConfig
 from onedp.types import Policy
 
 
+@runtime_checkable
+class Server(Protocol):
+    """What can be run here."""
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[int], None]) -> None:
+        """Serve until ``stop`` is set; ``ready`` gets the port."""
+        ...
+
+
 def serve_until_signal(policies: Mapping[str, Policy], config: ServerConfig, ready: Callable[[int], None]) -> None:
     """Serve in this process's main thread until SIGTERM or SIGINT, then finish the requests in flight and return."""
-    server = PolicyServer(policies, config)
+    run_until_signal(PolicyServer(policies, config), ready)
+
+
+def run_until_signal(server: Server, ready: Callable[[int], None]) -> None:
+    """Run any server in this process's main thread until SIGTERM or SIGINT."""
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -29,7 +42,13 @@ def serve_until_signal(policies: Mapping[str, Policy], config: ServerConfig, rea
 @contextmanager
 def serve_in_thread(policies: Mapping[str, Policy], config: ServerConfig) -> Iterator[int]:
     """Serve from a thread while the context lasts; gives the port. For tests, notebooks and simulators."""
-    server = PolicyServer(policies, config)
+    with running_in_thread(PolicyServer(policies, config)) as port:
+        yield port
+
+
+@contextmanager
+def running_in_thread(server: Server) -> Iterator[int]:
+    """Run any server from a thread while the context lasts; gives the port."""
     started = threading.Event()
     state: dict[str, Any] = {}
 
