@@ -10,14 +10,8 @@ import torch
 
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_encoder, encoder_from_json, network_to_json
-from onedp.nets.config import (
-    EncoderName,
-    ImageEncoderConfig,
-    PointEncoderConfig,
-    StateEncoderConfig,
-    fitting_encoder,
-    named_encoder,
-)
+from onedp.nets.config import EncoderName, ImageEncoderConfig, PointEncoderConfig, StateEncoderConfig
+from onedp.nets.encoder_choice import fitting_encoder, named_encoder
 from onedp.nets.fields_encoder import one_hot
 from onedp.nets.light_cnn import light_features
 from onedp.tasks import PUSHT_STATE
