@@ -49,6 +49,7 @@ class PushTOptions:
     first_seed: int = 200_000
     """First start. The default are tuning starts; report numbers on others."""
     workers: int | None = None
+    ray: str | None = None
     heldout: HeldoutSettings = dataclasses.field(default_factory=HeldoutSettings)
 
 
@@ -203,7 +204,13 @@ class PushTLab(Lab):
         if not file.exists():
             self.store.require_making(cell)
             request = EvaluationRequest(
-                str(trained.folder), sampler, self.task, options.episodes, options.first_seed, options.workers
+                str(trained.folder),
+                sampler,
+                self.task,
+                options.episodes,
+                options.first_seed,
+                options.workers,
+                ray=options.ray,
             )
             save_results(file, evaluate(request))
         result = load_results(file)
