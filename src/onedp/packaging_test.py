@@ -136,7 +136,7 @@ TORCH_FREE = (
     "hub", "hub_card", "cli.push", "cli.pull",
     "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
-    "runtime.execution", "runtime.resampled", "evaluate.timing", "evaluate.shipment", "tasks.pusht_moving",
+    "runtime.execution", "runtime.resampled", "evaluate.timing", "evaluate.shipment", "evaluate.comparison", "tasks.pusht_moving",
 )  # fmt: skip
 
 

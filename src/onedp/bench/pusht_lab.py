@@ -19,7 +19,8 @@ from onedp.bench.pusht_columns import PUSHT_COLUMNS
 from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_step
 from onedp.bench.timing import median_latencies
 from onedp.errors import OneDPError
-from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results, save_results
+from onedp.evaluate.comparison import PairedDifference, load_results, save_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.methods.config import MethodConfig
 from onedp.methods.presets import Preset, fitted

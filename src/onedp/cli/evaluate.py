@@ -50,7 +50,7 @@ class Evaluate:
         """Evaluate, print and write."""
         from rich.console import Console
 
-        from onedp.evaluate.results import save_results
+        from onedp.evaluate.comparison import save_results
         from onedp.evaluate.runner import EvaluationRequest, evaluate
         from onedp.files import require_writable
 

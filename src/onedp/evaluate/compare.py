@@ -11,8 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 from onedp.errors import OneDPError
+from onedp.evaluate.comparison import Comparison, load_results, save_results
 from onedp.evaluate.groups import one_thread
-from onedp.evaluate.results import Comparison, EvaluationResult, load_results, save_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import record_episode
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.evaluate.tables import markdown_table, short_names
