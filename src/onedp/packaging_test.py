@@ -126,7 +126,8 @@ HEAVY |= {"mujoco", "robosuite", "metaworld", "h5py", "pyarrow", "ray"}
 
 
 TORCH_FREE = (
-    "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
+    "errors", "types", "observations", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations",
+    "data.readers",
     "seen_frames", "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
     "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "methods.table", "nets.config",
     "train.config", "train.metrics", "evaluate.rollout", "serve.run", "serve.client", "cli.serve", "runtime.loop",
@@ -136,7 +137,8 @@ TORCH_FREE = (
     "hub", "hub_card", "cli.push", "cli.pull",
     "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
-    "runtime.execution", "runtime.resampled", "evaluate.timing", "evaluate.shipment", "evaluate.comparison", "tasks.pusht_moving",
+    "runtime.execution", "runtime.resampled", "evaluate.timing", "evaluate.shipment", "evaluate.comparison",
+    "tasks.pusht_moving",
 )  # fmt: skip
 
 
