@@ -23,7 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from onedp.errors import OneDPError
-from onedp.evaluate.results import EvaluationResult, load_results, save_results
+from onedp.evaluate.comparison import load_results, save_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.files import replaced_file
 from onedp.tasks import get_task

@@ -20,7 +20,8 @@ import tyro
 from matplotlib.figure import Figure
 
 from onedp.artifact import read_manifest, resolve_artifact
-from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results
+from onedp.evaluate.comparison import PairedDifference, load_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.files import replaced_file, write_json
 from onedp.machine import command_line
 

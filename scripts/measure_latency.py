@@ -16,7 +16,8 @@ import numpy as np
 import tyro
 
 from onedp.evaluate.compare import Contestant
-from onedp.evaluate.runner import hardware, one_thread
+from onedp.evaluate.groups import one_thread
+from onedp.evaluate.runner import hardware
 from onedp.files import write_json
 from onedp.machine import command_line
 from onedp.policy import load_policy

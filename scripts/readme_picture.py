@@ -15,7 +15,8 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from onedp.evaluate.results import EvaluationResult, load_results
+from onedp.evaluate.comparison import load_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import record_episode
 from onedp.files import replaced_file
 from onedp.policy import load_policy

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results
+from onedp.evaluate.comparison import PairedDifference, load_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.files import write_text
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from onedp.evaluate.results import EvaluationResult, load_results
+from onedp.evaluate.comparison import load_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.statistics import bootstrap_mean, wilson_interval
 from onedp.export.lerobot import export_lerobot
 from onedp.export.reference import recorded_observations

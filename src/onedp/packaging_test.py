@@ -89,7 +89,7 @@ def test_every_import_is_declared(tests: bool) -> None:
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + extras["train"] + extras["pusht"] + extras["report"] + extras["robot"]
     lines += extras["openvino"] + extras["export"] + extras["data"] + extras["hub"]
-    lines += extras["robosuite"] + extras["metaworld"]
+    lines += extras["robosuite"] + extras["metaworld"] + extras["ray"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines + (extras["dev"] if tests else [])}
     distributions = importlib.metadata.packages_distributions()
     for path in (ROOT / "src/onedp").rglob("*.py"):
@@ -122,11 +122,12 @@ def modules_loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {"torch", "accelerate", "scipy", "zarr", "gymnasium", "gym_pusht", "pygame", "cv2", "matplotlib", "av"}
-HEAVY |= {"mujoco", "robosuite", "metaworld", "h5py", "pyarrow"}
+HEAVY |= {"mujoco", "robosuite", "metaworld", "h5py", "pyarrow", "ray"}
 
 
 TORCH_FREE = (
-    "errors", "types", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations", "data.readers",
+    "errors", "types", "observations", "files", "machine", "artifact", "shipped", "tasks", "tasks.demonstrations",
+    "data.readers",
     "seen_frames", "data.normalize", "data.windows", "data.lerobot_export", "data.frame_cache", "data.goals",
     "tasks.recorded", "cli.convert", "methods.config", "methods.presets", "methods.table", "nets.config",
     "nets.encoder_choice",
@@ -137,8 +138,8 @@ TORCH_FREE = (
     "hub", "hub_card", "cli.push", "cli.pull",
     "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
-    "runtime.execution", "runtime.resampled", "evaluate.timing", "tasks.pusht_moving",
-    "cli.live", "live.server", "live.stage",
+    "runtime.execution", "runtime.resampled", "evaluate.timing", "evaluate.shipment", "evaluate.comparison",
+    "tasks.pusht_moving", "cli.live", "live.server", "live.stage",
 )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_denoiser, encoder_from_json, network_from_json, network_to_json
 from onedp.nets.config import EncoderConfig, NetworkConfig, StateEncoderConfig
 from onedp.nets.image_encoder import ImageEncoder
+from onedp.observations import checked_inputs
 from onedp.seen_frames import SeenFrames
 from onedp.types import Continuation, PolicySpec
 
@@ -115,7 +116,7 @@ class TorchPolicy:
         return warm_noise(self.sampler, self.denoiser, z, target, weights).cpu().numpy()
 
     def _network_inputs(self, obs: Mapping[str, Any], noise: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        arrays, noise = self.spec.checked_inputs(obs, noise, self.noise_shape, self.sampler.label)
+        arrays, noise = checked_inputs(self.spec, obs, noise, self.noise_shape, self.sampler.label)
         nobs = {
             name: torch.from_numpy(self.normalizer.normalize(name, values)).to(self.device)
             for name, values in arrays.items()

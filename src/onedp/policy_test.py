@@ -24,6 +24,7 @@ from onedp.errors import ArtifactError, OneDPError, SpecError
 from onedp.files import recover_folder, replaced_folder
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
+from onedp.observations import checked_inputs
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.types import FieldSpec, Policy, PolicySpec, episode_noise
 
@@ -266,7 +267,7 @@ def test_an_observation_that_is_no_mapping_is_explained():
     with pytest.raises(
         SpecError, match=r"The observation is a list, expected a mapping with the fields \['grip', 'where"
     ):
-        SPEC.checked_inputs([1.0], np.zeros((1, 1, 8, 2)), (1, 8, 2), "ddim:3")
+        checked_inputs(SPEC, [1.0], np.zeros((1, 1, 8, 2)), (1, 8, 2), "ddim:3")
 
 
 def test_not_finite_weights_are_never_saved(tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onedp.errors import SpecError
+from onedp.observations import check_observation
 from onedp.types import FieldSpec, PolicySpec, episode_noise
 
 SPEC = PolicySpec(
@@ -100,7 +101,7 @@ def test_timing_table() -> None:
 
 
 def test_check_observation_returns_the_batch_size() -> None:
-    assert SPEC.check_observation(SPEC.fake_observation(3, np.random.default_rng(0))) == 3
+    assert check_observation(SPEC, SPEC.fake_observation(3, np.random.default_rng(0))) == 3
 
 
 @pytest.mark.parametrize(
@@ -121,9 +122,9 @@ def test_check_observation_returns_the_batch_size() -> None:
 )
 def test_wrong_observations_are_refused(change: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        SPEC.check_observation({**SPEC.fake_observation(3, np.random.default_rng(0)), **change})
+        check_observation(SPEC, {**SPEC.fake_observation(3, np.random.default_rng(0)), **change})
     with pytest.raises(SpecError, match=r"missing \['keypoints'\]"):
-        SPEC.check_observation({"image": np.zeros((1, 2, 4, 4, 3))})
+        check_observation(SPEC, {"image": np.zeros((1, 2, 4, 4, 3))})
 
 
 @given(seed=st.integers(0, 2**64 - 2), chunk=st.integers(0, 1000))

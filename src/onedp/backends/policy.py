@@ -15,6 +15,7 @@ from numpy import ndarray
 from onedp.backends.manifest import ExportManifest, read_export
 from onedp.backends.runtimes import RUNTIMES, Run, open_model, usable_runtimes
 from onedp.errors import OneDPError, unknown_choice
+from onedp.observations import checked_inputs
 from onedp.seen_frames import SeenFrames
 from onedp.types import PolicySpec
 
@@ -62,7 +63,7 @@ class ExportedPolicy:
         ``obs``: the last To observations, physical units, ``(B, To, *shape)`` a field. ``noise``: standard normal
         ``(B, *noise_shape)``. Raises ``SpecError`` when names or shapes differ from the spec or an input is not finite.
         """
-        arrays, noise = self.spec.checked_inputs(obs, noise, self.noise_shape, self.manifest.sampler)
+        arrays, noise = checked_inputs(self.spec, obs, noise, self.noise_shape, self.manifest.sampler)
         inputs = {
             name: np.ascontiguousarray(values, dtype=np.float32)
             for name, values in arrays.items()

@@ -13,8 +13,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from onedp.diffusion.samplers import OneStep
+from onedp.evaluate.groups import one_thread
 from onedp.evaluate.heldout import chunk_metrics, load_heldout, sample_chunks, seam_jumps
-from onedp.evaluate.runner import one_thread
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task
 from onedp.types import episode_noise

@@ -19,7 +19,8 @@ from onedp.bench.pusht_columns import PUSHT_COLUMNS
 from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_step
 from onedp.bench.timing import median_latencies
 from onedp.errors import OneDPError
-from onedp.evaluate.results import EvaluationResult, PairedDifference, load_results, save_results
+from onedp.evaluate.comparison import PairedDifference, load_results, save_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.methods.config import MethodConfig
 from onedp.methods.presets import Preset, fitted
@@ -49,6 +50,7 @@ class PushTOptions:
     first_seed: int = 200_000
     """First start. The default are tuning starts; report numbers on others."""
     workers: int | None = None
+    ray: str | None = None
     heldout: HeldoutSettings = dataclasses.field(default_factory=HeldoutSettings)
 
 
@@ -203,7 +205,13 @@ class PushTLab(Lab):
         if not file.exists():
             self.store.require_making(cell)
             request = EvaluationRequest(
-                str(trained.folder), sampler, self.task, options.episodes, options.first_seed, options.workers
+                str(trained.folder),
+                sampler,
+                self.task,
+                options.episodes,
+                options.first_seed,
+                options.workers,
+                ray=options.ray,
             )
             save_results(file, evaluate(request))
         result = load_results(file)

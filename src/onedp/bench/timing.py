@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onedp.evaluate.runner import one_thread
+from onedp.evaluate.groups import one_thread
 from onedp.policy import TorchPolicy
 from onedp.types import episode_noise
 

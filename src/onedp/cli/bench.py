@@ -48,6 +48,8 @@ class Bench:
     """pusht-keypoints: first start. The default are tuning starts; report numbers on others."""
     workers: int | None = None
     """pusht-keypoints: processes that run episodes; default: one per core. The scores do not depend on it."""
+    ray: str | None = None
+    """pusht-keypoints: address of a Ray cluster that runs the episodes, as of onedp evaluate."""
 
     def run(self) -> None:
         """Run what is missing, write, print."""
@@ -80,5 +82,6 @@ class Bench:
             episodes=self.episodes,
             first_seed=self.first_seed,
             workers=self.workers,
+            ray=self.ray,
         )
         return PushTLab(self.task, self.out, options, make_missing=not self.only_finished)

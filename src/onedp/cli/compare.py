@@ -31,6 +31,9 @@ class Compare:
     """Seed of the first start."""
     workers: int | None = None
     """Worker processes; default: one per core. The scores do not depend on it."""
+    ray: str | None = None
+    """Run the episodes on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; --workers is then their most on it. The
+    scores do not depend on it. Needs pip install 'onedp[ray]' here and onedp on all nodes."""
     device: str = "cpu"
     """Device of the networks."""
     data: Path | None = None
@@ -67,6 +70,7 @@ class Compare:
             episodes=self.episodes,
             first_seed=self.first_seed,
             workers=self.workers,
+            ray=self.ray,
             device=self.device,
         )
         comparison = compare(request)

@@ -117,6 +117,7 @@ class Distill:
             distill_student(self.student_run(data, self._student_weights()), self.out)
             out = self.out
         PartialState().print(f"Student saved in {out / 'policy'}. Next: onedp evaluate {out} --json student.json")
+        PartialState().destroy_process_group()
 
     def _student_weights(self) -> int:
         """Number of weights of the student, which decides its rates."""

@@ -24,6 +24,9 @@ class Evaluate:
     """Seed of the first start; 100000 and up are the test starts, tune on 200000 and up."""
     workers: int | None = None
     """Worker processes; default: one per core. The scores do not depend on it."""
+    ray: str | None = None
+    """Run the episodes on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; --workers is then their most on it. The
+    scores do not depend on it. Needs pip install 'onedp[ray]' here and onedp on all nodes."""
     device: str = "cpu"
     """Device of the network: cpu, cuda, cuda:1, mps."""
     latency: str = "0"
@@ -47,7 +50,7 @@ class Evaluate:
         """Evaluate, print and write."""
         from rich.console import Console
 
-        from onedp.evaluate.results import save_results
+        from onedp.evaluate.comparison import save_results
         from onedp.evaluate.runner import EvaluationRequest, evaluate
         from onedp.files import require_writable
 
@@ -61,6 +64,7 @@ class Evaluate:
                 episodes=self.episodes,
                 first_seed=self.first_seed,
                 workers=self.workers,
+                ray=self.ray,
                 device=self.device,
                 latency=self.latency,
                 executor=self.executor,

@@ -55,7 +55,8 @@ class Export:
             )
         results = None
         if self.results is not None:
-            from onedp.evaluate.results import EvaluationResult, load_results
+            from onedp.evaluate.comparison import load_results
+            from onedp.evaluate.results import EvaluationResult
 
             loaded = load_results(self.results)
             if not isinstance(loaded, EvaluationResult):

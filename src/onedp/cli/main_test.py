@@ -90,6 +90,7 @@ def test_every_verb_has_help(capsys, verb):
         (["distill"], "distill needs a TEACHER and --out"),
         (["distill", "no-such-teacher", "--out", "OUT", "--data", "DATA"], "Unknown policy 'no-such-teacher'"),
         (["evaluate", "no-such-policy"], "Unknown policy 'no-such-policy'"),
+        (["evaluate", "pusht-keypoints-onedp-s", "--ray", "nowhere"], "Ray"),  # not installed, or the address is none
         (["compare", "one"], "compare needs at least two policies"),
         (["compare", "a", "b", "--reference", "c"], "The reference 'c' is not among the policies"),
         (["inspect", "nowhere"], "nowhere"),

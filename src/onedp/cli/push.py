@@ -28,7 +28,8 @@ class Push:
 
         results = None
         if self.results is not None:
-            from onedp.evaluate.results import EvaluationResult, load_results
+            from onedp.evaluate.comparison import load_results
+            from onedp.evaluate.results import EvaluationResult
 
             results = load_results(self.results)
             if not isinstance(results, EvaluationResult):

@@ -124,3 +124,4 @@ class Train:
             train_teacher(self.teacher_run(self.data), self.out)
             out = self.out
         PartialState().print(f"Policy saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")
+        PartialState().destroy_process_group()

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from onedp.diffusion.draws import integers, uniform
 from onedp.errors import ArtifactError, unknown_choice
 from onedp.typed_json import kind_from_json
 
@@ -125,7 +126,7 @@ class CosineDdpm:
         """Uniform over the indices from low to high, both included."""
         first = 0 if low is None else max(0, round(low))
         last = self.steps - 1 if high is None else min(self.steps - 1, round(high))
-        return torch.randint(first, last + 1, (n,), generator=generator, device=generator.device)
+        return integers(first, last + 1, n, generator)
 
     def prior_scale(self, t: Tensor) -> Tensor:
         """One at every step: the process preserves variance."""
@@ -183,8 +184,8 @@ class Edm:
             return 0.5 * (1 + math.erf((math.log(level) - self.P_mean) / (self.P_std * math.sqrt(2))))
 
         first, last = quantile(low, 1e-6), quantile(high, 1 - 1e-6)
-        uniform = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
-        normal = torch.special.ndtri(first + (last - first) * uniform)
+        share = uniform(n, generator, torch.float64)
+        normal = torch.special.ndtri(first + (last - first) * share)
         return (self.P_mean + self.P_std * normal).exp().float()
 
     def prior_scale(self, t: Tensor) -> Tensor:
@@ -239,7 +240,7 @@ class Flow:
     def times_between(self, n: int, low: float | None, high: float | None, generator: torch.Generator) -> Tensor:
         """Uniform in [low, high]."""
         first, last = max(self.smallest, low or 0.0), min(1.0, 1.0 if high is None else high)
-        return first + (last - first) * torch.rand(n, generator=generator, device=generator.device)
+        return first + (last - first) * uniform(n, generator)
 
     def prior_scale(self, t: Tensor) -> Tensor:
         """The share of noise."""

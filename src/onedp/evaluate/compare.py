@@ -11,9 +11,11 @@ from typing import Any
 from tqdm import tqdm
 
 from onedp.errors import OneDPError
-from onedp.evaluate.results import Comparison, EvaluationResult, load_results, save_results
+from onedp.evaluate.comparison import Comparison, load_results, save_results
+from onedp.evaluate.groups import one_thread
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import record_episode
-from onedp.evaluate.runner import EvaluationRequest, evaluate, one_thread
+from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.evaluate.tables import markdown_table, short_names
 from onedp.files import write_text
 from onedp.policy import TorchPolicy, load_policy
@@ -57,6 +59,7 @@ class ComparisonRequest:
     first_seed: int
     workers: int | None = None
     device: str = "cpu"
+    ray: str | None = None
 
 
 def compare(request: ComparisonRequest) -> Comparison:
@@ -99,6 +102,7 @@ def _result(request: ComparisonRequest, contestant: Contestant) -> EvaluationRes
             first_seed=request.first_seed,
             workers=request.workers,
             device=request.device,
+            ray=request.ray,
         )
     )
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from onedp.evaluate.results import Comparison, EpisodeResult, EvaluationResult
+from onedp.evaluate.comparison import Comparison
+from onedp.evaluate.results import EpisodeResult, EvaluationResult
 
 TASK = "pusht-keypoints"
 TEACHER_DIGEST = "sha256:" + "1f" * 32

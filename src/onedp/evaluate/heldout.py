@@ -25,7 +25,8 @@ from onedp.data.readers import open_recording
 from onedp.data.windows import gather_windows, window_index
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
 from onedp.errors import OneDPError
-from onedp.evaluate.runner import hardware, latency_ms, one_thread
+from onedp.evaluate.groups import one_thread
+from onedp.evaluate.runner import hardware, latency_ms
 from onedp.evaluate.statistics import bootstrap_mean
 from onedp.machine import command_line
 from onedp.policy import TorchPolicy

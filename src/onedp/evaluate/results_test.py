@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 
 from onedp.errors import OneDPError
+from onedp.evaluate.comparison import Comparison, PairedDifference, load_results, save_results
 from onedp.evaluate.fake_results_test import REFERENCE, STUDENT, fake_comparison, fake_evaluation
-from onedp.evaluate.results import (
-    Comparison,
-    EpisodeResult,
-    EvaluationResult,
-    PairedDifference,
-    load_results,
-    save_results,
-)
+from onedp.evaluate.results import EpisodeResult, EvaluationResult
 from onedp.evaluate.tables import markdown_table
 from onedp.evaluate.timing import Timing
 from onedp.runtime.execution import Execution

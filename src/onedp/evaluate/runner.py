@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import multiprocessing
 import platform
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +15,10 @@ import torch
 from tqdm import tqdm
 
 from onedp.errors import OneDPError
+from onedp.evaluate.groups import GroupExecutor, WorkerSetup, executor_for, one_thread
 from onedp.evaluate.opening import EvaluatedExport, open_policy, parameters_of, policy_path
 from onedp.evaluate.results import EvaluationResult
-from onedp.evaluate.rollout import FROZEN, GROUP_SIZE, Rollout, groups_of, run_group
+from onedp.evaluate.rollout import Rollout, groups_of
 from onedp.evaluate.timing import Timing
 from onedp.machine import command_line, cpu_name, usable_cores
 from onedp.policy import TorchPolicy
@@ -28,7 +26,7 @@ from onedp.runtime.execution import Execution
 from onedp.runtime.executor import EXECUTORS
 from onedp.runtime.latency import parse_latency
 from onedp.runtime.requests import infer_chunks
-from onedp.tasks import Environment, Task, get_task
+from onedp.tasks import get_task
 from onedp.types import Continuation, episode_noise
 
 LATENCY_SECONDS = 4.0
@@ -48,7 +46,7 @@ class EvaluationRequest:
     episodes: int
     first_seed: int
     workers: int | None = None
-    """Processes; None: one per core."""
+    """Processes, or actors on a cluster; None: one per core."""
     device: str = "cpu"
     latency: str = "0"
     """Charged for every chunk: seconds, ``measured``, ``paper`` or a file (``onedp.runtime.latency``)."""
@@ -58,19 +56,23 @@ class EvaluationRequest:
     """Policy steps from one observation that a chunk is made of to the next; None: the policy's Ta."""
     noise: str = "fresh"
     """A name of ``onedp.runtime.requests.NOISES``."""
+    ray: str | None = None
+    """Address of a Ray cluster that runs the episodes (``onedp.evaluate.ray_groups``); None: this machine."""
 
     def __post_init__(self) -> None:
         if self.episodes < 2:
             raise OneDPError(f"episodes must be at least 2, or there is no interval; it is {self.episodes}.")
         if self.first_seed < 0:
             raise OneDPError(f"first-seed must not be negative, it is {self.first_seed}.")
+        if self.workers is not None and self.workers < 1:
+            raise OneDPError(f"workers must be at least 1, it is {self.workers}.")
         Execution(executor=self.executor, replan_steps=self.replan_steps, noise=self.noise)  # refuses what it must
 
 
 def evaluate(request: EvaluationRequest) -> EvaluationResult:
-    """Run the episodes and measure latency; the scores do not depend on ``workers``.
+    """Run the episodes and measure latency; the scores do not depend on ``workers`` nor on ``ray``.
 
-    Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task.
+    Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task, or there is no such cluster.
     """
     policy = open_policy(request.policy, request.sampler, request.device)
     if not (request.task or policy.task):
@@ -81,13 +83,15 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
             f"The policy {policy.name} was trained on '{policy.task}' and does not fit the observations or actions of "
             f"'{task.name}'. Evaluate it with --task {policy.task}."
         )
+    groups = groups_of(request.first_seed, request.episodes)
+    executor = executor_for(policy, task, len(groups), request.workers, request.ray)
     passes = count_passes(policy)
     if passes not in (None, policy.nfe):
         raise OneDPError(f"{policy.sampler.label} declares {policy.nfe} network passes, a hook counted {passes}.")
     latencies_ms = latency_ms(policy)
     execution = execution_of(request, policy)
     start = time.perf_counter()
-    rollouts = run_episodes(request, policy, task, execution)
+    rollouts = run_episodes(request, policy, executor, execution)
     seconds = time.perf_counter() - start
     rows = [rollout.result for rollout in rollouts]
     return EvaluationResult.from_episodes(
@@ -131,63 +135,20 @@ def execution_of(request: EvaluationRequest, policy: TorchPolicy | EvaluatedExpo
 
 
 def run_episodes(
-    request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport, task: Task, execution: Execution = FROZEN
+    request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport, executor: GroupExecutor, execution: Execution
 ) -> list[Rollout]:
-    """All episodes, in worker processes with one thread each (in this process for a single group)."""
+    """All episodes in the order of their seeds, with a progress bar."""
+    task = request.task or policy.task
+    setup = WorkerSetup(policy_path(request.policy), request.sampler, request.device, task, execution)
     groups = groups_of(request.first_seed, request.episodes)
-    workers = min(request.workers or usable_cores(), len(groups))
     bar = tqdm(total=request.episodes, desc=f"{policy.name} {policy.sampler.label}", unit="episode", disable=None)
     rollouts: list[Rollout] = []
-    for done in _results(request, policy, task, execution, groups, workers):
+    for done in executor.run(setup, groups):
         rollouts += done
         bar.update(len(done))
         bar.set_postfix_str(f"score {np.mean([rollout.result.score for rollout in rollouts]):.3f}")
     bar.close()
     return sorted(rollouts, key=lambda rollout: rollout.result.seed)
-
-
-def _results(
-    request: EvaluationRequest,
-    policy: TorchPolicy | EvaluatedExport,
-    task: Task,
-    execution: Execution,
-    groups: list[list[int]],
-    workers: int,
-) -> Iterator[list[Rollout]]:
-    if workers == 1:
-        with one_thread():
-            envs = [task.make_env() for _ in range(GROUP_SIZE)]
-            for group in groups:
-                yield run_group(policy, task, envs, group, execution=execution)
-        return
-    arguments = (
-        policy_path(request.policy),
-        request.sampler,
-        request.device,
-        request.task or policy.task,
-        execution,
-    )
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments) as pool:
-        futures = [pool.submit(_work, group) for group in groups]
-        for future in as_completed(futures):
-            yield future.result()
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(policy: str, sampler: str | None, device: str, task: str, execution: Execution) -> None:
-    torch.set_num_threads(1)
-    _worker["execution"] = execution
-    _worker["policy"] = open_policy(policy, sampler, device)
-    _worker["task"] = get_task(task)
-    _worker["envs"] = [_worker["task"].make_env() for _ in range(GROUP_SIZE)]
-
-
-def _work(seeds: list[int]) -> list[Rollout]:
-    envs: list[Environment] = _worker["envs"]
-    return run_group(_worker["policy"], _worker["task"], envs, seeds, execution=_worker["execution"])
 
 
 def latency_ms(
@@ -215,17 +176,6 @@ def latency_ms(
         each = sum(answer() for _ in range(3)) / 3
         calls = int(np.clip(seconds / each, fewest_calls, 300))
         return [1000 * answer() for _ in range(calls)]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Episodes always run with one thread of PyTorch: another number rounds otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _timed(policy: TorchPolicy | EvaluatedExport, call: Callable[[], object]) -> float:

@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from onedp.evaluate.results import Comparison, EvaluationResult
+from onedp.evaluate.comparison import Comparison
+from onedp.evaluate.results import EvaluationResult
 
 COLUMNS = {
     "policy": "Policy",

@@ -6,8 +6,8 @@ import io
 import pytest
 from rich.console import Console
 
+from onedp.evaluate.comparison import Comparison
 from onedp.evaluate.fake_results_test import REFERENCE, STUDENT, fake_comparison, fake_evaluation
-from onedp.evaluate.results import Comparison
 from onedp.evaluate.tables import (
     COLUMNS,
     comparison_rows,

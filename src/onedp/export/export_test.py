@@ -24,6 +24,7 @@ from onedp.export.onnx_file import trace
 from onedp.export.reference import Recorded, recorded_observations
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import DitConfig, MlpConfig, UnetConfig
+from onedp.observations import check_observation
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.types import FieldSpec, PolicySpec, episode_noise
 
@@ -189,7 +190,7 @@ def test_recorded_observations_of_the_task_are_checked_too(tmp_path):
     shipped = recorded_observations("pusht-keypoints-onedp-s", None)
     assert shipped is not None
     spec = load_policy("pusht-keypoints-onedp-s").spec
-    assert spec.check_observation(shipped.windows) == 256
+    assert check_observation(spec, shipped.windows) == 256
     with pytest.raises(DataError, match="No data set at"):
         recorded_observations("pusht-keypoints-onedp-s", tmp_path / "nowhere.npz")
     with pytest.raises(DataError, match=r"has no \['grip', 'where'\] for the check"):

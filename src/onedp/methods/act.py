@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal
 from onedp.diffusion.samplers import OneStep
 from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import OneDPError, TrainingError
@@ -43,7 +44,7 @@ class ActTraining(Method):
             raise TrainingError("ACT is trained on actions; this data set has observations only.")
         cond = self.networks["policy"].encode(batch.nobs)
         mean, log_variance = self.backbone.posterior(batch.nactions, cond)
-        eps = torch.randn(mean.shape, generator=generator, device=mean.device)
+        eps = normal(mean.shape, generator)
         actions = self.backbone.decode(cond, mean + (0.5 * log_variance).exp() * eps)
         error = (actions - batch.nactions).abs().mean()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()

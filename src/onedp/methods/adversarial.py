@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal
 from onedp.diffusion.schedule import diffuse
 from onedp.errors import OneDPError
 from onedp.methods.method import Batch
@@ -54,7 +55,7 @@ def critic_loss(
     generator: torch.Generator,
 ) -> Tensor:
     """Binary cross-entropy of telling the teacher's chunks from the student's at the same noise levels."""
-    real_eps, eps = (torch.randn(actions.shape, generator=generator, device=actions.device) for _ in range(2))
+    real_eps, eps = (normal(actions.shape, generator) for _ in range(2))
     schedule = tracker.schedule
     real_logit = judge(tracker, diffuse(schedule, real_chunks, t, real_eps), t, real)
     logit = judge(tracker, diffuse(schedule, actions.detach(), t, eps), t, batch)

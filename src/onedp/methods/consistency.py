@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from onedp.diffusion.draws import integers, normal
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import diffuse
 from onedp.methods.distillation import FromPairs, bin_times, follow_ode, pseudo_huber, student_from_pure_noise
@@ -32,9 +33,9 @@ class ConsistencyDistillation(FromPairs):
         """Difference of the student's answers at two neighbouring times, the later one's target being the earlier's."""
         student, bins = self.networks["student"], self.config.bins_at(step / self.steps)
         pairs, _, chunks = self.pairs.draw(len(batch), generator)
-        index = torch.randint(0, bins, (len(batch),), generator=generator, device=generator.device)
+        index = integers(0, bins, len(batch), generator)
         t, s = (bin_times(student.schedule, bins, edge) for edge in (index, index + 1))
-        eps = torch.randn(chunks.shape, generator=generator, device=chunks.device)
+        eps = normal(chunks.shape, generator)
         x_t = diffuse(student.schedule, chunks, t, eps)
         cond = student.encode(pairs.nobs)
         with torch.no_grad():

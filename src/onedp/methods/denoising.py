@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal
 from onedp.diffusion.few_step_samplers import Euler
 from onedp.diffusion.samplers import Ddim, Heun, Sampler
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, NoiseSchedule, diffuse
@@ -65,7 +66,7 @@ class Denoising(Method):
 def denoising_loss(denoiser: Denoiser, x0: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
     """Mean squared error of the raw output on clean chunks ``x0`` (B, Tp, Da) at fresh training times."""
     t = denoiser.schedule.training_times(len(x0), generator)
-    eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+    eps = normal(x0.shape, generator)
     x_t = diffuse(denoiser.schedule, x0, t, eps)
     raw = denoiser.raw(x_t, t, denoiser.encode(batch.nobs))
     return (raw - denoiser.raw_target(x0, x_t, t)).square().mean()

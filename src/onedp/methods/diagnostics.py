@@ -8,6 +8,7 @@ import torch
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
+from onedp.diffusion.draws import normal
 from onedp.diffusion.samplers import Sampler
 from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.methods.method import Batch
@@ -63,7 +64,7 @@ def _noise(sampler: Sampler, shape: tuple[int, ...], generator: torch.Generator)
     """What the sampler eats for chunks of ``shape`` (B, Tp, Da); at least one draw is taken, so that what is drawn
     after it does not depend on the sampler being deterministic."""
     drawn = (shape[0], max(1, sampler.draws), *shape[1:])
-    return torch.randn(drawn, generator=generator, device=generator.device)[:, : sampler.draws]
+    return normal(drawn, generator)[:, : sampler.draws]
 
 
 def _band_numbers(
@@ -78,9 +79,7 @@ def _band_numbers(
     z = _noise(sampler, (n, *teacher.chunk_shape), generator)
     actions = replace(sampler, clip=None).sample(student, student.encode(batch.nobs), z)  # type: ignore[type-var]
     t = teacher.schedule.training_times(n, generator)
-    x_t = diffuse(
-        teacher.schedule, actions, t, torch.randn(actions.shape, generator=generator, device=generator.device)
-    )
+    x_t = diffuse(teacher.schedule, actions, t, normal(actions.shape, generator))
     alpha, sigma = teacher.schedule.alpha(t), teacher.schedule.sigma(t)
     teacher_x0 = teacher.x0(x_t, t, teacher.encode(batch.nobs))
     student_x0 = actions if tracker is None else tracker.x0(x_t, t, tracker.encode(batch.nobs))

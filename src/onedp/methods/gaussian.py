@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from onedp.diffusion.draws import normal
 from onedp.diffusion.samplers import OneStep
 from onedp.diffusion.schedule import diffuse, expand_like, level_times
 from onedp.errors import OneDPError
@@ -51,10 +52,10 @@ class Gaussian(FromPairs):
             loss = (0.5 * ((chunks - mean) / std).square() + std.log()).sum(dim=(1, 2)).mean()
             return loss, {"likelihood_loss": loss.detach(), "std": std.detach().mean()}
         mean, std = self._distribution(batch)
-        actions = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
+        actions = mean + std * normal(mean.shape, generator)
         schedule = self.teacher.schedule
         t = schedule.times_between(len(batch), *self.levels, generator)
-        eps = torch.randn(actions.shape, generator=generator, device=actions.device)
+        eps = normal(actions.shape, generator)
         with torch.no_grad():
             x_t = diffuse(schedule, actions, t, eps)
             alpha, sigma = (expand_like(f(t), x_t) for f in (schedule.alpha, schedule.sigma))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal, uniform
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import Flow, diffuse, expand_like
 from onedp.methods.cloning import ALL_NOISE, Cloning
@@ -39,7 +40,7 @@ class MeanFlow(Cloning):
         """Each sample's squared error to ``v - (t - r) du/dt``, weighted by its own size (their eq. 10 and 22)."""
         jump = cast(JumpDenoiser, denoiser)
         r, t = self._times(len(actions), generator)
-        eps = torch.randn(actions.shape, generator=generator, device=actions.device)
+        eps = normal(actions.shape, generator)
         x_t = diffuse(jump.schedule, actions, t, eps)
         cond = jump.encode(batch.nobs)
         with torch.no_grad():
@@ -60,7 +61,7 @@ class MeanFlow(Cloning):
         """Error of one-step samples beside the expert's chunk: their spread is in it, so it falls but not to zero."""
         if batch.nactions is None:
             return {}
-        noise = torch.randn((len(batch), 1, *network.chunk_shape), generator=generator, device=generator.device)
+        noise = normal((len(batch), 1, *network.chunk_shape), generator)
         with torch.no_grad():
             chunks = self.sampler().sample(network, network.encode(batch.nobs), noise)
         return {"heldout_error": float((chunks - batch.nactions).square().mean().sqrt())}
@@ -68,10 +69,10 @@ class MeanFlow(Cloning):
     def _times(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Earlier and later time (n,) of each sample; the same for all but a share of them."""
         config = self.config
-        normal = torch.randn((2, n), generator=generator, device=generator.device)
-        times = torch.sigmoid(config.time_mean + config.time_std * normal).clamp_min(1e-3)
+        drawn = normal((2, n), generator, rows=1)
+        times = torch.sigmoid(config.time_mean + config.time_std * drawn).clamp_min(1e-3)
         t, r = times.max(dim=0).values, times.min(dim=0).values
-        different = torch.rand(n, generator=generator, device=generator.device) < config.different_share
+        different = uniform(n, generator) < config.different_share
         return torch.where(different, r, t), t
 
 

@@ -72,7 +72,8 @@ def trainable_copy(denoiser: Denoiser) -> Denoiser:
 
 
 class Method(ABC):
-    """A way to train. Everything it draws comes from the generator it is given."""
+    """A way to train. Everything it draws comes from the generator it is given, in ``loss`` through
+    ``diffusion.draws``, and a loss is a mean over rows: so processes that share a batch do what one would do alone."""
 
     networks: dict[str, Denoiser]
     """Networks that training changes, by name."""
@@ -103,7 +104,7 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to differentiate, and detached numbers to log."""
+        """The scalar to differentiate, and detached numbers to log: means over rows, or roots of such (``*_rms``)."""
 
     @abstractmethod
     def sampler(self) -> Sampler:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import Flow, diffuse, level_times
 from onedp.methods.cloning import ALL_NOISE, Cloning, guess
@@ -33,7 +34,7 @@ class Mip(Cloning):
         cond = denoiser.encode(batch.nobs)
         first = (guess(denoiser, cond, actions) - actions).square().mean()
         t = level_times(denoiser.schedule, self.noise, len(actions), actions.device)
-        eps = torch.randn(actions.shape, generator=generator, device=actions.device)
+        eps = normal(actions.shape, generator)
         refined = denoiser.x0(diffuse(denoiser.schedule, actions, t, eps), t, cond)
         return first / (1 - self.noise) ** 2 + ((refined - actions) / self.noise).square().mean()
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal
 from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
@@ -161,7 +162,7 @@ class OneDp(Method):
         """Their eq. 5 (S) and 8 (D) as an inner product with a detached gradient."""
         actions = self._student_actions(batch, generator)
         t = self._levels(len(batch), step, generator)
-        eps = torch.randn(actions.shape, generator=generator, device=actions.device)
+        eps = normal(actions.shape, generator)
         with torch.no_grad():
             gradient = self._gradient(actions, t, eps, batch)
         loss = (gradient * actions).sum(dim=(1, 2)).mean()
@@ -201,7 +202,7 @@ class OneDp(Method):
         shape = (len(batch), *self.teacher.chunk_shape)
         if self.config.variant == "d":
             return torch.zeros(shape, device=generator.device)
-        return torch.randn(shape, generator=generator, device=generator.device)
+        return normal(shape, generator)
 
 
 def onedp_gradient(

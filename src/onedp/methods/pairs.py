@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import integers
 from onedp.diffusion.samplers import Sampler
 from onedp.files import replaced_file
 from onedp.methods.method import Batch
@@ -61,7 +62,7 @@ class PairPool:
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Batch, Tensor, Tensor]:
         """n pairs with replacement: observations, noise, target."""
-        picks = torch.randint(0, len(self.noise), (n,), generator=generator, device=generator.device)
+        picks = integers(0, len(self.noise), n, generator)
         return Batch({name: values[picks] for name, values in self.nobs.items()}), self.noise[picks], self.target[picks]
 
 

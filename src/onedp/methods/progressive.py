@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import integers, normal
 from onedp.diffusion.few_step_samplers import Euler
 from onedp.diffusion.schedule import ddim_step, diffuse, expand_like
 from onedp.errors import OneDPError
@@ -62,10 +63,10 @@ class Progressive(FromPairs):
         student, size = self.networks["student"], self.sizes[self.stage]
         teacher = self.networks["stage_teacher"] if self.stage else self.teacher
         pairs, _, chunks = self.pairs.draw(len(batch), generator)
-        index = torch.randint(0, size, (len(batch),), generator=generator, device=generator.device)
+        index = integers(0, size, len(batch), generator)
         times = student.schedule.ode_times
         t, middle, s = (times((2 * index + edge) / (2 * size)) for edge in range(3))
-        eps = torch.randn(chunks.shape, generator=generator, device=chunks.device)
+        eps = normal(chunks.shape, generator)
         x_t = diffuse(student.schedule, chunks, t, eps)
         with torch.no_grad():
             target = two_step_target(teacher, x_t, (t, middle, s), index == size - 1, teacher.encode(pairs.nobs))

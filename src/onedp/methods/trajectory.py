@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal, uniform
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import diffuse
 from onedp.methods.distillation import (
@@ -65,11 +66,11 @@ class Trajectory(FromPairs):
         self, student: JumpDenoiser, pairs: Batch, chunks: Tensor, cond: Tensor, bins: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         schedule, n = student.schedule, len(chunks)
-        start, stop = (torch.rand(n, generator=generator, device=generator.device) for _ in range(2))
+        start, stop = (uniform(n, generator) for _ in range(2))
         start = (start * bins).long()  # 0..bins - 1, 0 is noise
         stop = start + 1 + (stop * (bins - start)).long()  # start + 1..bins
         t, u, s = (bin_times(schedule, bins, edge) for edge in (start, start + 1, stop))
-        x_t = diffuse(schedule, chunks, t, torch.randn(chunks.shape, generator=generator, device=chunks.device))
+        x_t = diffuse(schedule, chunks, t, normal(chunks.shape, generator))
         there = student.jump(x_t, t, s, cond)
         clean = clean_time(schedule, t)
         with torch.no_grad():
@@ -90,6 +91,6 @@ class Trajectory(FromPairs):
         """Squared error of the raw output at the process's training times, as a teacher is trained."""
         schedule = student.schedule
         t = schedule.training_times(len(chunks), generator)
-        x_t = diffuse(schedule, chunks, t, torch.randn(chunks.shape, generator=generator, device=chunks.device))
+        x_t = diffuse(schedule, chunks, t, normal(chunks.shape, generator))
         s = t if self.config.denoising_arrival == "same" else clean_time(schedule, t)
         return (student.raw_to(x_t, t, s, cond) - student.raw_target(chunks, x_t, t)).square().mean()

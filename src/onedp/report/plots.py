@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy import ndarray
 
-from onedp.evaluate.results import Comparison
+from onedp.evaluate.comparison import Comparison
 from onedp.evaluate.statistics import align_starts
 from onedp.evaluate.tables import interval, short_names, signed, signed_interval, three_digits
 from onedp.report.axes import label_ends, label_points, make_axes, plain_log

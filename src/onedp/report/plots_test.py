@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from onedp.evaluate.comparison import Comparison
 from onedp.evaluate.fake_results_test import REFERENCE, STUDENT, fake_comparison, fake_evaluation
-from onedp.evaluate.results import Comparison
 from onedp.report import plots
 from onedp.report.svg import INK, SERIES, series_colour
 

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from onedp.evaluate.results import Comparison, EvaluationResult
+from onedp.evaluate.comparison import Comparison
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.statistics import RESAMPLES
 from onedp.evaluate.tables import (
     COLUMNS,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from onedp.errors import OneDPError
+from onedp.evaluate.comparison import Comparison
 from onedp.evaluate.fake_results_test import REFERENCE, STUDENT, fake_comparison, fake_evaluation
-from onedp.evaluate.results import Comparison
 from onedp.report import RecordedEpisode, choose_starts, make_clip, write_report
 
 

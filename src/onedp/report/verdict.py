@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from onedp.evaluate.results import Comparison, EvaluationResult, PairedDifference
+from onedp.evaluate.comparison import Comparison, PairedDifference
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.tables import short_names, signed, signed_interval, three_digits
 
 MARGIN = 0.02

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from onedp.evaluate.comparison import Comparison, PairedDifference
 from onedp.evaluate.fake_results_test import REFERENCE, STUDENT, fake_comparison, fake_evaluation
-from onedp.evaluate.results import Comparison, PairedDifference
 from onedp.report.verdict import Outcome, limits, score_outcome, subjects, success_outcome, verdicts
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onedp.errors import SpecError
+from onedp.observations import check_observation
 from onedp.runtime.clock import RealClock, VirtualClock
 from onedp.runtime.executor import Counters, SynchronousExecutor
 from onedp.runtime.limits import ActionLimiter
@@ -52,7 +53,7 @@ def test_the_first_observation_is_repeated_and_the_newest_are_kept():
     for value, expected in ((1.0, [1, 1]), (2.0, [1, 2]), (3.0, [2, 3])):
         buffer.push(step(value))
         assert buffer.window()["pos"][0, :, 0].tolist() == expected
-    assert SPEC.check_observation(buffer.window()) == 1
+    assert check_observation(SPEC, buffer.window()) == 1
     assert {name: value.dtype.name for name, value in buffer.window().items()} == {"pos": "float32", "image": "uint8"}
     buffer.clear()
     buffer.push(step(9.0))

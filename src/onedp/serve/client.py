@@ -14,6 +14,7 @@ from numpy import ndarray
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from onedp.errors import ServeError, unknown_choice
+from onedp.observations import check_observation
 from onedp.serve.wire import pack, unpack
 from onedp.types import PolicySpec
 
@@ -93,7 +94,7 @@ class PolicyClient:
 
         Raises ``ServeError`` when the server refuses the request, is gone, or does not answer in time.
         """
-        rows = self._spec.check_observation(obs)
+        rows = check_observation(self._spec, obs)
         answer = self._ask(pack({**obs, "noise": noise, "policy": self.name}))
         actions = answer.get("actions") if isinstance(answer, dict) else None
         expected = (rows, self._spec.chunk_length, self._spec.action_dim)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import ServeError, SpecError, unknown_choice
+from onedp.observations import check_observation
 from onedp.types import FieldSpec, Policy, PolicySpec, episode_noise
 
 OPTIONS = ("policy", "seed", "chunk", "noise")
@@ -60,7 +61,7 @@ def read_request(
     spec = policies[name].spec
     fields = {key: value for key, value in message.items() if key not in OPTIONS}
     obs, single = _read_observation(fields, spec)
-    rows = spec.check_observation(obs)
+    rows = check_observation(spec, obs)
     if not 1 <= rows <= max_rows:
         raise ServeError(f"The request has {rows} observations, expected 1 to {max_rows}; send several requests.")
     noise, key = _read_noise(message, rows, policies[name].noise_shape, connection_noise)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from onedp.errors import OneDPError
+from onedp.observations import check_observation
 from onedp.tasks import TASKS, get_task
 from onedp.tasks.task import Task
 from onedp.types import FieldSpec
@@ -97,8 +98,8 @@ def test_environment_gives_the_observations_of_the_spec(task: Task) -> None:
     middle = (np.array(task.spec.action_low) + np.array(task.spec.action_high)) / 2
     for obs in (env.reset(seed=1), env.step(middle).obs):
         assert {name: (values.shape, values.dtype) for name, values in obs.items()} == expected
-        task.spec.check_observation(
-            {name: values[None, None].repeat(task.spec.n_obs_steps, 1) for name, values in obs.items()}
+        check_observation(
+            task.spec, {name: values[None, None].repeat(task.spec.n_obs_steps, 1) for name, values in obs.items()}
         )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import keyed_generator
 from onedp.errors import OneDPError, TrainingError
 from onedp.files import write_text
 from onedp.methods.config import OptimizerConfig
@@ -27,6 +28,7 @@ from onedp.methods.method import Batch, Method
 from onedp.train.config import LoopConfig
 from onedp.train.loader import BatchLoader, loader_numbers, loader_report
 from onedp.train.metrics import read_metrics
+from onedp.train.processes import joint_numbers, share_of
 from onedp.train.state import Ema, TrainState
 from onedp.train.windows import WindowTensors, batch_indices
 
@@ -114,14 +116,14 @@ def make_loader(
 ) -> BatchLoader:
     """The training batches of ``steps``, made ahead by threads where there are pictures.
 
-    Each batch has its own order and crops, keyed by (seed, step, position, process).
+    Each batch has its own order and crops, keyed by (seed, step, position); a process makes its share of it.
     """
-    rank, processes = accelerator.process_index, accelerator.num_processes
+    share = share_of(accelerator)
 
     def make(step: int, position: int) -> Batch:
         picks = batch_indices(len(data.training), config.batch_size, config.seed, step, position)
-        crops = np.random.default_rng((config.seed, step, position, rank))
-        return data.batch(data.training[picks[rank::processes]], accelerator.device, crops)
+        crops = np.random.default_rng((config.seed, step, position, 0))
+        return data.batch(data.training[share.of(picks)], accelerator.device, crops, share)
 
     keys = ((step, position) for step in steps for position in range(len(method.updates(step))))
     return BatchLoader(make, keys, config.loader_threads if data.has_pictures else 0)
@@ -137,7 +139,7 @@ def _prepare(
     accelerator: Accelerator,
 ) -> None:
     """The method's own preparation, counted in the run's cost once."""
-    generator = _generator(config.seed, step=-2, rank=0, device=accelerator.device)
+    generator = keyed_generator(config.seed, step=-2, device=accelerator.device)
     nobs = data.training_observations(accelerator.device)
     key = hashlib.sha256(json.dumps(run, sort_keys=True, default=str).encode()).hexdigest()
     with accelerator.main_process_first():
@@ -159,7 +161,7 @@ def diagnose(
     method: Method, state: TrainState, data: WindowTensors, config: LoopConfig, accelerator: Accelerator
 ) -> dict[str, float]:
     """The method's diagnostics of the result so far on a fixed batch of held-out windows with fixed draws."""
-    generator = _generator(config.seed, step=-1, rank=0, device=accelerator.device)
+    generator = keyed_generator(config.seed, step=-1, device=accelerator.device)
     spread = torch.linspace(0, len(data.heldout) - 1, min(DIAGNOSTIC_BATCH, len(data.heldout))).long()
     batch = data.batch(data.heldout[spread], accelerator.device)
     return method.diagnose(result_network(method, state), batch, generator)
@@ -186,13 +188,15 @@ def _initial_state(method: Method, accelerator: Accelerator) -> TrainState:
 def _train_step(
     method: Method, state: TrainState, loader: BatchLoader, config: LoopConfig, accelerator: Accelerator
 ) -> dict[str, Tensor]:
-    """All updates of one step; each has its own batch and draws, keyed by (seed, step, position, process)."""
+    """All updates of one step; each has its own batch and draws, keyed by (seed, step, position).
+
+    Processes share both: each has its rows, and the mean of their gradients is that of the joint batch.
+    """
     logs: dict[str, Tensor] = {}
     method.begin_step(state.step)
-    rank, processes = accelerator.process_index, accelerator.num_processes
     for position, name in enumerate(method.updates(state.step)):
         role = method.optimizers[name]
-        generator = _generator(config.seed, state.step, rank, accelerator.device, position)
+        generator = keyed_generator(config.seed, state.step, accelerator.device, position, share_of(accelerator))
         batch = loader.get(state.step, position)
         optimizer = state.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
@@ -200,7 +204,7 @@ def _train_step(
             loss, numbers = method.loss(name, batch, state.step, generator)
         accelerator.backward(loss)
         parameters = [p for p in method.networks[role.network].parameters() if p.grad is not None]
-        if processes > 1:
+        if accelerator.num_processes > 1:
             for parameter in parameters:
                 parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
         limit = math.inf if role.config.clip_norm is None else role.config.clip_norm
@@ -221,12 +225,6 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     if config.decay == "constant":
         return config.lr * warmup
     return config.lr * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
-
-
-def _generator(seed: int, step: int, rank: int, device: torch.device, position: int = 0) -> torch.Generator:
-    """A generator that depends on nothing but its arguments; mixing constants keep neighbouring steps apart."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB + position) % 2**63
-    return torch.Generator(device).manual_seed(mixed)
 
 
 def _require_finite(norm: Tensor, name: str, step: int) -> None:
@@ -254,8 +252,8 @@ class MetricsLog:
             accelerator.init_trackers("onedp")
 
     def add(self, logs: Mapping[str, Tensor]) -> None:
-        """Take in one step's numbers (device tensors; nothing is synchronised)."""
-        for name, value in logs.items():
+        """Take in one step's numbers (device tensors; of several processes those of the joint batch)."""
+        for name, value in joint_numbers(logs, self._accelerator).items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
@@ -272,8 +270,9 @@ class MetricsLog:
             self._append(state, {f"diagnostics/{name}": value for name, value in numbers.items()})
 
     def close(self) -> None:
-        """Flush the trackers."""
-        self._accelerator.end_training()
+        """Flush the trackers; unlike ``end_training``, leave the processes connected: the policy is yet to be saved."""
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
 
     def _append(self, state: TrainState, numbers: Mapping[str, float]) -> None:
         if self._accelerator.is_main_process:

@@ -144,6 +144,7 @@ def _run(
     state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after, save_stage)
     if state.step < loop.steps:
         return None
+    accelerator.wait_for_everyone()  # the main process alone writes what all read now
     diagnostics = last_diagnostics(out / "metrics.jsonl")
     if diagnostics.get("moved", 1.0) < MOVED_ENOUGH:
         warnings.warn(

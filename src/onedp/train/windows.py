@@ -14,6 +14,7 @@ from onedp.data.episodes import Episodes
 from onedp.data.lazy import StepArray, concatenated
 from onedp.data.normalize import Normalizer
 from onedp.data.windows import window_index
+from onedp.diffusion.draws import WHOLE, Share
 from onedp.methods.method import Batch
 from onedp.types import PolicySpec
 
@@ -35,11 +36,13 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def gather(self, steps: Tensor, device: torch.device, rng: np.random.Generator | None) -> Tensor:
+    def gather(
+        self, steps: Tensor, device: torch.device, rng: np.random.Generator | None, share: Share = WHOLE
+    ) -> Tensor:
         """Normalised pictures (B, To, h, w, C) of the steps (B, To); cropped at random when there is an ``rng``."""
         pictures = np.asarray(self.steps[steps.numpy()])
         if self.crop is not None and rng is not None:
-            pictures = random_crops(pictures, self.crop, rng)
+            pictures = random_crops(pictures, self.crop, rng, share)
         values = pictures.astype(np.float32)  # in numpy: torch would start its own pool of threads in each of ours
         values *= self.scale
         values += self.offset
@@ -89,12 +92,20 @@ class WindowTensors:
             for name, field in self.fields.items()
         }
 
-    def batch(self, indices: Tensor, device: torch.device, rng: np.random.Generator | None = None) -> Batch:
-        """Windows ``indices`` on ``device``; ``rng`` is for training: pictures are cropped at random."""
+    def batch(
+        self, indices: Tensor, device: torch.device, rng: np.random.Generator | None = None, share: Share = WHOLE
+    ) -> Batch:
+        """Windows ``indices`` on ``device``; ``rng`` is for training: pictures are cropped at random.
+
+        ``share``: of which joint batch they are; all processes give ``rng`` alike.
+        """
         nobs = {}
         for name, field in self.fields.items():
             steps = self.steps_of(name, indices)
-            nobs[name] = field.gather(steps, device, rng) if isinstance(field, Pictures) else field[steps].to(device)
+            if isinstance(field, Pictures):
+                nobs[name] = field.gather(steps, device, rng, share)
+            else:
+                nobs[name] = field[steps].to(device)
         actions = None if self.actions is None else self.actions[self.action_steps[indices]].to(device)
         return Batch(nobs, actions)
 
@@ -179,12 +190,18 @@ def _normalised(episodes: Episodes, normalizer: Normalizer, name: str) -> Tensor
     return torch.from_numpy(normalizer.normalize(name, episodes.dense(name)))
 
 
-def random_crops(pictures: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A random part (h, w) of every picture of ``(B, To, H, W, C)``, each with a place of its own."""
+def random_crops(
+    pictures: np.ndarray, size: tuple[int, int], rng: np.random.Generator, share: Share = WHOLE
+) -> np.ndarray:
+    """A random part (h, w) of every picture of ``(B, To, H, W, C)``, each with a place of its own.
+
+    ``share``: of which joint batch the pictures are; places are drawn for all of it.
+    """
     height, width = size
     flat = pictures.reshape(-1, *pictures.shape[-3:])
-    tops = rng.integers(0, flat.shape[1] - height + 1, len(flat))
-    lefts = rng.integers(0, flat.shape[2] - width + 1, len(flat))
+    joint = (share.joint(len(pictures)), *pictures.shape[1:-3])
+    tops = share.of(rng.integers(0, flat.shape[1] - height + 1, joint)).ravel()
+    lefts = share.of(rng.integers(0, flat.shape[2] - width + 1, joint)).ravel()
     parts = np.empty((len(flat), height, width, flat.shape[3]), dtype=flat.dtype)
     for part, picture, top, left in zip(parts, flat, tops, lefts, strict=True):
         part[...] = picture[top : top + height, left : left + width]
