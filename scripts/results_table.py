@@ -17,7 +17,7 @@ REFERENCES = {"pusht-keypoints-ddpm": "ddim:10", "pusht-keypoints-edm": "heun:10
 """Teacher to the sampler every comparison with it is made with; named before any number was seen."""
 
 
-NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "onedp-edm")
+NOT_TIMED = ("regression-720", "x0-student", "regression-fine")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
 
 

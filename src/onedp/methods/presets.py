@@ -82,20 +82,17 @@ ONEDP_S_NORMALIZED = replace(ONEDP_S, config=replace(_ONEDP_S, normalize_gradien
 ONEDP_S_ADVERSARIAL = replace(ONEDP_S, config=replace(_ONEDP_S, adversarial_weight=0.01))
 SID = replace(ONEDP_S, config=replace(_ONEDP_S, divergence="fisher"))
 
-# The default. No phase that matches distributions: at the same cost it gained nothing anywhere (results/two-modes*,
-# README), while exact pairs and a higher rate did.
-ONEDP = Preset(
-    RegressionConfig(
+# Rivals from the same teacher: OneDP's budget and batch, rates for warm-started networks of a few million weights.
+REGRESSION = Preset(RegressionConfig(), steps=1200, batch_size=128)
+# The best of two-modes (EDM teacher); on Push-T's DDPM teacher not better than OneDP-S (results/).
+REGRESSION_FINE = replace(
+    REGRESSION,
+    config=RegressionConfig(
         optimizer=OptimizerConfig(lr=2.1e-3, betas=(0.9, 0.999), clip_norm=1.0, decay="cosine", warmup_steps=50),
         pairs=9_231,
         regression_sampler="fine",
     ),
-    steps=1200,
-    batch_size=128,
 )
-
-# Rivals from the same teacher: OneDP's budget and batch, rates for warm-started networks of a few million weights.
-REGRESSION = Preset(RegressionConfig(), steps=1200, batch_size=128)
 CONSISTENCY = Preset(ConsistencyConfig(), steps=1200, batch_size=128)
 TRAJECTORY = Preset(TrajectoryConfig(), steps=1200, batch_size=128)
 PROGRESSIVE = Preset(ProgressiveConfig(), steps=1200, batch_size=128)

@@ -56,10 +56,10 @@ METHODS: dict[str, MethodEntry] = {
     "onedp-s-normalized": MethodEntry("onedp-s with DMD's normalised gradient", _ONEDP, presets.ONEDP_S_NORMALIZED),
     "onedp-s-adversarial": MethodEntry("onedp-s with a critic", _ONEDP, presets.ONEDP_S_ADVERSARIAL),
     "sid": MethodEntry("onedp-s with the Fisher divergence", _ONEDP, presets.SID),
-    "onedp": MethodEntry(
-        "the recommended recipe: exact solutions, high rate", "onedp.methods.regression:build", presets.ONEDP
-    ),
     "regression": MethodEntry("on the teacher's ODE solutions", "onedp.methods.regression:build", presets.REGRESSION),
+    "regression-fine": MethodEntry(
+        "on more exact solutions, at a higher rate", "onedp.methods.regression:build", presets.REGRESSION_FINE
+    ),
     "consistency": MethodEntry("consistency distillation", "onedp.methods.consistency:build", presets.CONSISTENCY),
     "consistency-policy": MethodEntry("CTM and DSM", "onedp.methods.trajectory:build", presets.TRAJECTORY),
     "progressive": MethodEntry("halvings from 64 steps to 1", "onedp.methods.progressive:build", presets.PROGRESSIVE),
