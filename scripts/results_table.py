@@ -17,6 +17,21 @@ REFERENCES = {"pusht-keypoints-ddpm": "ddim:10", "pusht-keypoints-edm": "heun:10
 """Teacher to the sampler every comparison with it is made with; named before any number was seen."""
 
 
+MADE_BY = """
+## Policies that the package does not ship
+
+The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`):
+
+- onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
+- regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
+- regression-fine: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME` (its name then was
+  onedp)
+- x0-student: `onedp distill pusht-keypoints-ddpm --method onedp-s --parameterization x0 --steps 1200 --threads 1 --out
+  NAME`
+- pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
+- pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
+  unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
+"""
 NOT_TIMED = ("regression-720", "x0-student", "regression-fine")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
 
@@ -68,6 +83,7 @@ def main() -> None:
         "paired by start against the reference of the same teacher. Latency: one chunk, batch 1, one thread. Cost: "
         "wall-clock of distillation over that of the teacher's training.\n"
     ]
+    text.append(MADE_BY)
     measured = costs_of_other_machines()
     # folders of `onedp bench` have a results.json and tables of their own
     folders = (path for path in RESULTS.iterdir() if path.is_dir() and not (path / "results.json").exists())
