@@ -24,8 +24,8 @@ The commands below name them by the folder that they were trained in (`../runs/N
 
 - onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
-- regression-fine: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME` (its name then was
-  onedp)
+- regression-fine: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME` (then
+  named onedp)
 - x0-student: `onedp distill pusht-keypoints-ddpm --method onedp-s --parameterization x0 --steps 1200 --threads 1 --out
   NAME`
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
