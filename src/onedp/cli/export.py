@@ -89,11 +89,10 @@ class Export:
             f"{', '.join(sorted({row['runtime'] for row in parity['rows']}))}"
         )
         if manifest.gate is not None:
-            low, high = manifest.gate["ci95"]
-            console.print(
-                f"  gate      {manifest.gate['measure']} {manifest.gate['value']:+.4f} [{low:+.4f}, {high:+.4f}] over "
-                f"{manifest.gate['cases']}, limit {manifest.gate['limit']:+g}"
-            )
+            from onedp.export.gate import gate_lines
+
+            for line in gate_lines(manifest.gate):
+                console.print(f"  gate      {line}")
         if recorded is None:
             console.print("  no real observations were checked: give a data set with --data")
         run_it = "lerobot-eval --policy.path=" if self.to == "lerobot" else "onedp latency "

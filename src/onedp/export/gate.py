@@ -5,7 +5,7 @@ With an environment, paired evaluation decides; without one, the distance of act
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,20 @@ def require_gate(report: GateReport, precision: str) -> None:
         )
 
 
+def gate_lines(gate: Mapping[str, Any]) -> list[str]:
+    """What a manifest's gate measured, for people; a lost share of successes is said, though the score decides."""
+    (low, high), details = gate["ci95"], gate["details"]
+    lines = [
+        f"{gate['measure']} {gate['value']:+.4f} [{low:+.4f}, {high:+.4f}] over "
+        f"{gate['cases']}, limit {gate['limit']:+g}"
+    ]
+    if interval := details.get("success_difference_ci95"):
+        lines.append(f"success rate {details['success_difference']:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]")
+        if interval[1] < 0:
+            lines.append("it finishes less often than float32: where precise finishes matter, stay with fp32")
+    return lines
+
+
 def _words(details: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in details.items())
 
@@ -87,7 +101,9 @@ def judge_scores(candidate: EvaluationResult, reference: EvaluationResult) -> Ga
     if candidate.seeds != reference.seeds:
         raise OneDPError("The gate's two evaluations were not run on the same starts.")
     score = paired_mean_difference(candidate.scores, reference.scores, np.random.default_rng(0))
-    success = float(candidate.successes.mean() - reference.successes.mean())
+    success = paired_mean_difference(
+        candidate.successes.astype(float), reference.successes.astype(float), np.random.default_rng(0)
+    )
     return GateReport(
         measure="paired difference of the score",
         value=score.value,
@@ -99,7 +115,8 @@ def judge_scores(candidate: EvaluationResult, reference: EvaluationResult) -> Ga
             "first_seed": candidate.first_seed,
             "score": round(candidate.score_mean, 4),
             "score_float32": round(reference.score_mean, 4),
-            "success_difference": round(success, 4),
+            "success_difference": round(success.value, 4),
+            "success_difference_ci95": [round(success.low, 4), round(success.high, 4)],
         },
     )
 

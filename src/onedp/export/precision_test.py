@@ -24,7 +24,7 @@ from onedp.evaluate.results import EpisodeResult, EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.export import export as export_module
 from onedp.export.export import export_policy
-from onedp.export.gate import FEWEST_STARTS, GateReport, judge_actions, judge_scores, paired_gate
+from onedp.export.gate import FEWEST_STARTS, GateReport, gate_lines, judge_actions, judge_scores, paired_gate
 from onedp.export.reference import Recorded
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import ImageEncoderConfig, UnetConfig
@@ -208,8 +208,23 @@ def test_scores_decide_by_the_lower_end_of_the_paired_interval():
         assert verdict.passed == passed == (verdict.ci95[0] >= -0.03)
         assert verdict.value == pytest.approx(-loss, abs=0.005)
         assert verdict.cases == 500
+        assert json.dumps(verdict.to_json(), allow_nan=False)
     with pytest.raises(OneDPError, match=f"--gate-episodes is 100; the gate asks for at least {FEWEST_STARTS} starts"):
         paired_gate(lambda *_: reference, 100)
+
+
+def test_a_gate_that_opens_still_says_that_fewer_episodes_finish():
+    """int8 of the shipped student kept its score and lost 0.16 of its successes."""
+    details = {"success_difference": -0.16, "success_difference_ci95": [-0.2, -0.12]}
+    gate = GateReport("paired difference of the score", -0.01, (-0.02, 0.001), -0.03, True, 500, details).to_json()
+    assert gate_lines(gate) == [
+        "paired difference of the score -0.0100 [-0.0200, +0.0010] over 500, limit -0.03",
+        "success rate -0.160 [-0.200, -0.120]",
+        "it finishes less often than float32: where precise finishes matter, stay with fp32",
+    ]
+    details["success_difference_ci95"] = [-0.2, 0.01]
+    assert len(gate_lines(gate | {"details": details})) == 2
+    assert len(gate_lines(gate | {"details": {}})) == 1  # held-out observations
 
 
 class Shifted:
