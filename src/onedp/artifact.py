@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from onedp.data.normalize import Normalizer
 from onedp.errors import ArtifactError, OneDPError, unknown_choice
-from onedp.files import replaced_folder, write_json
+from onedp.files import is_ours, replaced_folder, write_json
 from onedp.typed_json import read_json_object
 from onedp.types import PolicySpec
 
@@ -59,7 +59,8 @@ def save_artifact(path: Path, manifest: Manifest, weights: Mapping[str, ndarray]
 
     Raises ``ArtifactError`` when ``path`` is something else than an artifact, ``OneDPError`` when it is not writable.
     """
-    if path.exists() and not (path / "spec.json").exists() and (path.is_file() or any(path.iterdir())):
+    ours = is_ours(path, "spec.json", "format_version")
+    if path.exists() and not ours and (path.is_file() or any(path.iterdir())):
         raise ArtifactError(f"{path} exists and is not a policy folder; it is left alone. Choose another --out.")
     bad = [name for name, value in weights.items() if not np.isfinite(value).all()]
     if bad:

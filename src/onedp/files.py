@@ -17,6 +17,18 @@ from safetensors import SafetensorError
 from onedp.errors import OneDPError
 
 
+def is_ours(folder: Path, marker: str, key: str) -> bool:
+    """Whether we wrote ``folder`` and so may replace it: its file ``marker`` is a JSON object with the entry ``key``.
+
+    A file of that name alone is no proof: web projects have a ``manifest.json`` too.
+    """
+    try:
+        data = json.loads((folder / marker).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and key in data
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to a temporary name beside ``path``, flush it to disk, then rename."""
     write_bytes(path, text.encode())

@@ -18,7 +18,7 @@ from typing import Any
 from onedp.artifact import read_manifest, read_weights, resolve_artifact
 from onedp.backends.manifest import MANIFEST_FILE, is_export, read_export
 from onedp.errors import ArtifactError, HubError
-from onedp.files import replaced_folder, require_writable, write_text
+from onedp.files import is_ours, replaced_folder, require_writable, write_text
 from onedp.hub_card import hub_card
 
 ARTIFACT_FILES = ("spec.json", "weights.safetensors", "norm_stats.json", "provenance.json")
@@ -67,7 +67,8 @@ def pull_policy(repository: str, out: Path, revision: str | None = None) -> str:
     """
     check_name(repository)
     require_writable(out / "spec.json")
-    if out.exists() and not (_is_policy(out) or is_export(out)) and (out.is_file() or any(out.iterdir())):
+    ours = is_ours(out, "spec.json", "format_version") or is_ours(out, MANIFEST_FILE, "weights_digest")
+    if out.exists() and not ours and (out.is_file() or any(out.iterdir())):
         raise ArtifactError(f"{out} exists and is not a policy folder; it is left alone. Choose another --out.")
     source = hub_folder(repository, revision)
     names = _checked_files(source)

@@ -281,8 +281,11 @@ def test_not_finite_weights_are_never_saved(tmp_path):
 def test_something_else_is_never_overwritten(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ArtifactError, match="not a policy folder; it is left alone"):
-        save_policy(tmp_path / "notes", make_policy())
+    for marker in (None, '{"openapi": "3.1"}', "not JSON"):
+        if marker is not None:
+            (tmp_path / "notes" / "spec.json").write_text(marker)  # others have files of that name too
+        with pytest.raises(ArtifactError, match="not a policy folder; it is left alone"):
+            save_policy(tmp_path / "notes", make_policy())
     assert (tmp_path / "notes" / "thesis.txt").exists()
 
 

@@ -37,6 +37,8 @@ class Serve:
         """Load, serve, and stop on SIGTERM or ctrl-c after the requests in flight."""
         if not self.policies:
             raise OneDPError("serve needs a POLICY, for example: onedp serve pusht-keypoints-onedp-s")
+        if not 0 <= self.port < 1 << 16:
+            raise OneDPError(f"--port is {self.port}, expected 0 (the system's choice) to 65535.")
         from onedp.serve.access import read_token, require_token_beyond_loopback
         from onedp.serve.run import serve_until_signal
         from onedp.serve.server import ServerConfig

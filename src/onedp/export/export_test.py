@@ -200,6 +200,8 @@ def test_recorded_observations_of_the_task_are_checked_too(tmp_path):
 def test_the_card_says_what_it_is_and_what_not_to_do(tmp_path):
     save_policy(tmp_path / "policy", make_policy())
     export_policy(tmp_path / "policy", "onnx", tmp_path / "out")
+    chunk = onnx.load(tmp_path / "out" / "policy.onnx", load_external_data=False).graph.output[0]
+    assert [dim.dim_value or dim.dim_param for dim in chunk.type.tensor_type.shape.dim] == ["batch", 7, 2]
     card = (tmp_path / "out" / "README.md").read_text()
     for text in ("one network pass", "where | (B, 2, 3)", "noise | (B, 1, 8, 2)", "Scores: none were given", "Do not"):
         assert text in card
@@ -211,6 +213,10 @@ def test_damaged_weights_and_foreign_folders_are_refused(tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(OneDPError, match="exists and is no exported policy; it is left alone"):
         export_policy(tmp_path / "policy", "onnx", tmp_path / "mine")
+    (tmp_path / "mine" / "manifest.json").write_text('{"name": "a web page"}')  # not ours either
+    with pytest.raises(OneDPError, match="exists and is no exported policy; it is left alone"):
+        export_policy(tmp_path / "policy", "onnx", tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
     weights = tmp_path / "policy" / "weights.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from onedp.export.graph import PolicyGraph
 from onedp.export.inputs import CameraGraph
+from onedp.types import PolicySpec
 
 OPSET = 17
 """Taken by ONNX Runtime from 1.12 on, TensorRT from 8.6 on, and OpenVINO."""
@@ -36,8 +37,18 @@ def trace(graph: PolicyGraph) -> ModelProto:
         step = _trace(_Part(graph, "step"), level | passed_on, ["next_history"])
         finish = _trace(_Part(graph, "finish"), {"full_history": history}, ["chunk"])
         model = loop_model(start, step, finish, graph.passes)
+    _declare_chunk(model, graph.spec)
     onnx.checker.check_model(model)
     return model
+
+
+def _declare_chunk(model: ModelProto, spec: PolicySpec) -> None:
+    """Say the chunk's shape in the file: the trace leaves the length of a slice open."""
+    (chunk,) = model.graph.output
+    dims = chunk.type.tensor_type.shape.dim
+    del dims[1:]
+    dims.add().dim_value = spec.chunk_length
+    dims.add().dim_value = spec.action_dim
 
 
 def trace_camera(graph: CameraGraph) -> ModelProto:

@@ -15,12 +15,12 @@ from numpy import ndarray
 from torch.utils.flop_counter import FlopCounterMode
 
 from onedp.artifact import file_digest, read_manifest, resolve_artifact
-from onedp.backends.manifest import MANIFEST_FILE, ExportManifest, is_export
+from onedp.backends.manifest import MANIFEST_FILE, ExportManifest
 from onedp.backends.runtimes import FLOAT32
 from onedp.errors import DataError, OneDPError
 from onedp.evaluate.results import EvaluationResult
 from onedp.export.parity import tolerance
-from onedp.files import require_writable
+from onedp.files import is_ours, require_writable
 from onedp.machine import command_line
 from onedp.policy import TorchPolicy
 from onedp.shipped import OBSERVATIONS, shipped_observations
@@ -46,7 +46,7 @@ class Recorded:
 def require_free(out: Path) -> None:
     """Raise ``OneDPError`` unless an export may be written to ``out``: new, empty, or an export to be replaced."""
     require_writable(out / MANIFEST_FILE)
-    if out.exists() and not is_export(out) and (out.is_file() or any(out.iterdir())):
+    if out.exists() and not is_ours(out, MANIFEST_FILE, "weights_digest") and (out.is_file() or any(out.iterdir())):
         raise OneDPError(f"{out} exists and is no exported policy; it is left alone. Choose another --out.")
 
 
