@@ -90,7 +90,7 @@ def hub_folder(repository: str, revision: str | None = None) -> Path:
 
 def check_name(repository: str) -> None:
     """Raise ``HubError`` unless ``repository`` is OWNER/NAME."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository) or ".." in repository:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository) or re.search(r"--|\.\.", repository):
         raise HubError(
             f"'{repository}' is no repository of the hub. Expected OWNER/NAME, for example: me/pusht-student"
         )

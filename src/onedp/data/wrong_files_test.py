@@ -104,7 +104,6 @@ def test_truncated_zip(tmp_path: Path, write: Writer) -> None:
         open_episodes(path)
 
 
-@pytest.mark.parametrize("write", [npz_compressed, zarr_zip, write_zarr])
 def test_one_flipped_byte_in_a_stored_npz_is_noticed(tmp_path: Path) -> None:
     """Stored arrays are memory-mapped, which by itself looks at no checksum."""
     path = tmp_path / "set.npz"
@@ -119,6 +118,7 @@ def test_one_flipped_byte_in_a_stored_npz_is_noticed(tmp_path: Path) -> None:
         open_recording(path).read("state")
 
 
+@pytest.mark.parametrize("write", [npz_compressed, zarr_zip, write_zarr])
 def test_damaged_data_names_the_array(tmp_path: Path, write: Writer) -> None:
     arrays = {"state": RNG.normal(size=(9, 500))}
     path = write(tmp_path / "d", arrays, ENDS)

@@ -50,4 +50,4 @@ def is_authorized(header: str | None, token: str | None) -> bool:
     """Whether an ``Authorization`` header (``Api-Key TOKEN``, as openpi-client sends) fits; always without a token."""
     if token is None:
         return True
-    return hmac.compare_digest((header or "").encode(), f"Api-Key {token}".encode())
+    return hmac.compare_digest((header or "").encode(errors="surrogateescape"), f"Api-Key {token}".encode())

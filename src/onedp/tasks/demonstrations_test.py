@@ -159,7 +159,8 @@ def test_warnings(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", state=state, action=action, episode_ends=[20, 25, 50])
     constant, outside, short = demonstration_warnings(load_demonstrations(tmp_path / "d.npz", task), task.spec)
     assert constant == (
-        "'block_pos' is constant in the dimensions [1] (value 100): the policy cannot learn to use or move them."
+        "'block_pos' is constant in the dimensions [1] (value 100): the policy cannot learn to use or move them. "
+        "Leave them out if they mean nothing."
     )
     assert outside == (
         "'action' is outside the limits (0.0, 0.0) to (512.0, 512.0) in 1 steps, first in episode 2, step 0: the "
