@@ -107,10 +107,10 @@ def test_truncated_zip(tmp_path: Path, write: Writer) -> None:
 def test_one_flipped_byte_in_a_stored_npz_is_noticed(tmp_path: Path) -> None:
     """Stored arrays are memory-mapped, which by itself looks at no checksum."""
     path = tmp_path / "set.npz"
-    np.savez(path, state=np.full((40, 5), 7.0, np.float32), episode_ends=np.array([40]))
-    assert float(np.asarray(open_recording(path).read("state")).sum()) == 40 * 5 * 7.0
+    np.savez(path, state=np.full((40_000, 5), 7.0, np.float32), episode_ends=np.array([40_000]))
+    assert float(np.asarray(open_recording(path).read("state")).sum()) == 40_000 * 5 * 7.0
     content = bytearray(path.read_bytes())
-    content[content.index(np.float32(7.0).tobytes() * 3)] ^= 1
+    content[400_000] ^= 1  # far from the header, whose reader would see it
     path.write_bytes(content)
     with pytest.raises(
         DataError, match=r"'state.npy' does not have the checksum .* damaged; copy or download it again"
