@@ -24,16 +24,20 @@ The commands below name them by the folder that they were trained in (`../runs/N
 
 - onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
-- regression-fine: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME` (then
-  named onedp)
+- onedp-ddpm: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME`, when that method was
+  called onedp
 - x0-student: `onedp distill pusht-keypoints-ddpm --method onedp-s --parameterization x0 --steps 1200 --threads 1 --out
   NAME`
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
 """
-NOT_TIMED = ("regression-720", "x0-student", "regression-fine")
+NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
+
+
+STUDENTS = (("regression-720", "onedp-s-600"), ("onedp-ddpm", "pusht-keypoints-onedp-s"))
+"""Students that are compared with another student."""
 
 
 def reference_of(result: EvaluationResult, results: dict[str, EvaluationResult]) -> EvaluationResult | None:
@@ -106,6 +110,16 @@ def main() -> None:
                 cost = measured.get(str(path.relative_to(RESULTS.parent)), result.distillation_cost)
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
+    text.append("\n## Student against student, Push-T with keypoints, on the starts that both have\n\n")
+    text.append("| student | other | starts | score | success |\n|---|---|---|---|---|\n")
+    for names in STUDENTS:
+        ours, theirs = (load_results(RESULTS / "pusht-keypoints" / f"{name}-own.json") for name in names)
+        assert isinstance(ours, EvaluationResult)
+        assert isinstance(theirs, EvaluationResult)
+        pair = PairedDifference.of(ours, theirs, common_only=True)
+        intervals = ((pair.score_difference, pair.score_ci95), (pair.success_difference, pair.success_ci95))
+        shown = " | ".join(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" for value, (low, high) in intervals)
+        text.append(f"| {names[0]} | {names[1]} | {pair.episodes} | {shown} |\n")
     write_text(RESULTS / "README.md", "".join(text))
 
 

@@ -87,6 +87,7 @@ def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch, tmp_path):
     table = (tmp_path / "table.md").read_text()
     assert "| onedp-s, 10 % |" in table
     assert "onedp-d" not in table  # nothing of it is there yet
+    assert json.loads((tmp_path / "results.json").read_text())["not_finished"] == ["onedp-d, 10 %"]
 
 
 def test_table_and_json_hold_every_row_and_only_columns_with_numbers(tmp_path):

@@ -22,10 +22,12 @@ def run_bench(
 ) -> list[Row]:
     """Make what is missing under ``out`` and write ``results.json``, ``table.md`` and ``report.html`` there."""
     rows = collect_rows(lab, contestants, budgets, seeds)
-    rows = [row for row in rows if row.numbers or row.failure]  # --only-finished: nothing is there yet of the others
+    unfinished = [row.name for row in rows if not (row.numbers or row.failure)]  # only with --only-finished
+    rows = [row for row in rows if row.name not in unfinished]
     latencies = with_latencies(lab, rows)
     facts: dict[str, Any] = {
         "task": lab.task,
+        "not_finished": unfinished,
         **lab.facts(),
         "command": command_line(),
         "hardware": hardware("cpu"),

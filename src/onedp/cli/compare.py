@@ -32,7 +32,7 @@ class Compare:
     workers: int | None = None
     """Worker processes; default: one per core. The scores do not depend on it."""
     ray: str | None = None
-    """Run the episodes on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; --workers is then their most on it. The
+    """Run the episodes on a Ray cluster: auto or HOST:PORT; --workers is then their most on it. The
     scores do not depend on it. Needs pip install 'onedp[ray]' here and onedp on all nodes."""
     device: str = "cpu"
     """Device of the networks."""

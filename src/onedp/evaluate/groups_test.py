@@ -108,8 +108,8 @@ def test_without_ray_the_command_to_install_it_is_named(monkeypatch):
     ("address", "message"),
     [
         ("127.0.0.1:1", r"No Ray cluster answers at '127\.0\.0\.1:1' .*refused.*Start one with 'ray start --head'"),
-        ("ray://127.0.0.1:1", r"No Ray cluster answers at 'ray://127\.0\.0\.1:1'"),
-        ("local", "The Ray address 'local' is none of: auto, HOST:PORT, ray://HOST:PORT"),
+        ("ray://127.0.0.1:1", "The Ray address 'ray://127.0.0.1:1' is none of: auto, HOST:PORT"),
+        ("local", "The Ray address 'local' is none of: auto, HOST:PORT"),
         ("host:", "The Ray address 'host:' is none of"),
     ],
 )

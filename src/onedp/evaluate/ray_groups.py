@@ -58,7 +58,7 @@ class RayCluster:
 
     @classmethod
     def connect(cls, address: str, workers: int | None) -> RayCluster:
-        """``address``: ``auto`` (the cluster that this machine is a node of), ``HOST:PORT`` or ``ray://HOST:PORT``.
+        """``address``: ``auto`` (the cluster that this machine is a node of) or ``HOST:PORT``.
 
         ``workers``: actors at the most; None: one for each core of the cluster. Raises ``OneDPError``.
         """
@@ -199,9 +199,9 @@ def _require_answer(address: str) -> None:
     """Raise ``OneDPError`` at once where nobody listens; Ray itself would try for a minute."""
     if address == "auto":
         return
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not host or not port.isdigit():
-        raise OneDPError(f"The Ray address '{address}' is none of: auto, HOST:PORT, ray://HOST:PORT.")
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or "/" in host or not port.isdigit():
+        raise OneDPError(f"The Ray address '{address}' is none of: auto, HOST:PORT.")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

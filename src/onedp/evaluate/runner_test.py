@@ -10,53 +10,29 @@ import pytest
 
 from onedp.diffusion.samplers import OneStep
 from onedp.errors import OneDPError
+from onedp.evaluate import counter_world_test
+from onedp.evaluate.counter_world_test import SPEC
 from onedp.evaluate.results import EpisodeResult
 from onedp.evaluate.rollout import groups_of, record_episode, rerun_episode, run_group, steps_of_group
 from onedp.evaluate.runner import EvaluationRequest, count_passes, evaluate, latency_ms
 from onedp.nets.config import MlpConfig
 from onedp.policy import save_policy
 from onedp.policy_test import make_policy
-from onedp.tasks import PUSHT_KEYPOINTS, StepResult, Task
-from onedp.types import FieldSpec, PolicySpec
-
-SPEC = PolicySpec(
-    observations=(FieldSpec("x", (1,), "m"),),
-    action=FieldSpec("action", (1,), "m"),
-    action_low=(-9.0,),
-    action_high=(9.0,),
-    rate_hz=10.0,
-    horizon=4,
-    n_obs_steps=2,
-    n_action_steps=2,
-)
+from onedp.tasks import PUSHT_KEYPOINTS
 
 
-class Counter:
-    """Starts at the seed; reward is the sum of actions; ends after ``seed % 7 + 3`` steps."""
+class Counter(counter_world_test.Counter):
+    """Observes the seed, then the step, so that a test can follow every number."""
 
     def reset(self, seed):
-        self.seed, self.t, self.total = seed, 0, 0.0
+        super().reset(seed)
         return {"x": np.array([seed], dtype=np.float32)}
 
     def step(self, action):
-        self.t += 1
-        self.total += float(action[0])
-        done = self.t >= self.seed % 7 + 3
-        return StepResult({"x": np.array([self.t], dtype=np.float32)}, self.total, done, done)
-
-    def render(self, size):
-        return np.full((size, size, 3), self.t, dtype=np.uint8)
+        return replace(super().step(action), obs={"x": np.array([self.t], dtype=np.float32)})
 
 
-TASK = Task(
-    name="counter",
-    spec=SPEC,
-    make_env=Counter,
-    features=lambda arrays: dict(arrays),
-    raw_arrays=("x",),
-    max_steps=8,
-    demonstrations="none",
-)
+TASK = replace(counter_world_test.TASK, name="counter", make_env=Counter)
 
 
 class Scripted:
