@@ -29,7 +29,8 @@ from onedp.files import write_json
 from onedp.machine import command_line, cpu_name
 from onedp.methods.denoising import denoising_loss
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import NETWORK_SIZES, usual_encoder
+from onedp.nets.config import NETWORK_SIZES
+from onedp.nets.encoder_choice import usual_encoder
 from onedp.tasks import get_task
 from onedp.tasks.demonstrations import load_demonstrations
 from onedp.train.windows import WindowTensors, batch_indices, window_tensors

@@ -27,7 +27,8 @@ from onedp.export.export import export_policy
 from onedp.files import write_json
 from onedp.machine import command_line
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import NETWORK_SIZES, named_encoder
+from onedp.nets.config import NETWORK_SIZES
+from onedp.nets.encoder_choice import named_encoder
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.tasks import PUSHT_KEYPOINTS
 from onedp.types import FieldSpec, PolicySpec

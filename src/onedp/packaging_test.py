@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import importlib.util
 import re
@@ -215,3 +216,24 @@ def test_wheel_has_the_data_and_no_tests(tmp_path: Path) -> None:
     assert not [name for name in names if name.endswith(("_test.py", "conftest.py", ".pyc"))]
     (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
     assert f"{info}/licenses/LICENSE" in names
+
+
+# --- programs outside the package
+
+
+@pytest.mark.parametrize(
+    "program",
+    sorted(path for folder in ("scripts", "benchmarks", "examples") for path in (ROOT / folder).glob("*.py")),
+    ids=lambda path: path.name,
+)
+def test_programs_find_what_they_import(program: Path) -> None:
+    """They are run seldom, so a name that moved would be noticed late."""
+    for node in ast.walk(ast.parse(program.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("onedp"):
+            module = importlib.import_module(node.module or "")
+            missing = [
+                each.name
+                for each in node.names
+                if not hasattr(module, each.name) and importlib.util.find_spec(f"{module.__name__}.{each.name}") is None
+            ]
+            assert not missing, f"{module.__name__} has no {missing}"
