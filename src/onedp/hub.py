@@ -18,6 +18,7 @@ from typing import Any
 from onedp.artifact import read_manifest, read_weights, resolve_artifact
 from onedp.backends.manifest import MANIFEST_FILE, is_export, read_export
 from onedp.errors import ArtifactError, HubError
+from onedp.evaluate.scores import Scores
 from onedp.files import is_ours, replaced_folder, require_writable, write_text
 from onedp.hub_card import hub_card
 
@@ -28,11 +29,11 @@ WANTED = ("*.json", "*.safetensors", "*.onnx", "*.xml", "*.bin", CARD)
 """Files that a policy may consist of; others in a repository are not downloaded."""
 
 
-def push_policy(policy: str | Path, repository: str, public: bool = False, results: Any = None) -> str:
+def push_policy(policy: str | Path, repository: str, public: bool = False, results: Scores | None = None) -> str:
     """Upload a policy folder, a shipped policy or an export in one commit; returns the address of the commit.
 
     The repository is made, private unless ``public``. An export has a model card; a policy folder gets one, with the
-    scores of ``results`` (an ``EvaluationResult``). Raises ``ArtifactError`` when the policy is damaged, ``HubError``
+    scores of ``results``. Raises ``ArtifactError`` when the policy is damaged, ``HubError``
     when the hub refuses or does not answer, or the repository is public and that was not asked for.
     """
     check_name(repository)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from onedp.artifact import Manifest
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.scores import Scores
 from onedp.export.model_card import SAFETY_WARNINGS, score_lines, training_section
 
 
-def hub_card(manifest: Manifest, repository: str, results: EvaluationResult | None = None) -> str:
+def hub_card(manifest: Manifest, repository: str, results: Scores | None = None) -> str:
     """Markdown with the hub's front matter: what it is, trained on, measured, how to run it, what not to do."""
     spec, sampler = manifest.spec, manifest.sampler.get("kind")
     fields = "\n".join(

@@ -28,6 +28,8 @@ def from_json(cls: type[T], data: Any, what: str, error: type[OneDPError] = Arti
     config = dacite.Config(strict=True, type_hooks={float: _number, int: _whole})
     try:
         return dacite.from_dict(cls, _tuples(data), config)
+    except OneDPError:
+        raise  # what the class itself refuses
     except dacite.UnexpectedDataError as problem:
         raise error(f"{what} has the unknown entries {sorted(map(str, problem.keys))}.") from problem
     except dacite.MissingValueError as problem:
@@ -36,6 +38,8 @@ def from_json(cls: type[T], data: Any, what: str, error: type[OneDPError] = Arti
         raise error(
             f"{what}: '{problem.field_path}' is {_shown(problem.value)}, expected {_type_name(problem.field_type)}."
         ) from problem
+    except ValueError as problem:  # dacite iterates over an object in a list's place, and makes dicts of its keys
+        raise error(f"{what} holds an object where a list of others belongs, or the reverse.") from problem
 
 
 def kind_from_json(table: Mapping[str, type[T]], data: Mapping[str, Any], what: str) -> T:

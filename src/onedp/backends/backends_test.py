@@ -143,13 +143,24 @@ def change(out, **entries):
     [
         ({"format": "onedp.export/9"}, "has the format 'onedp.export/9', this package reads 'onedp.export/2'"),
         ({"extra": 1}, r"unknown entries \['extra'\]"),
-        ({"spec": {}}, "is not readable"),
+        ({"spec": {}}, "is not readable: The manifest has no entry 'spec.observations'"),
+        (
+            {"files": ["policy.onnx"]},
+            r"The manifest: 'files' is \[\"policy.onnx\"\], expected an object",
+        ),
+        ({"reference_chunk": {"a": 1}}, "is not readable: The manifest holds an object where a list of others belongs"),
+        ({"input_ranges": {}}, "input_ranges has no two ends of the shape"),
+        ({"input_ranges": {"where": ["low", "high"]}}, "input_ranges has no two ends of the shape"),
+        ({"reference_seed": "first"}, "'reference_seed' is \"first\", expected a whole number"),
+        ({"reference_seed": -1}, "reference_chunk or reference_seed does not fit"),
+        ({"action_width": [0, 1]}, "tolerance or action_width does not fit"),
+        ({"noise_shape": [10**9, 3, 2]}, "noise_shape .* does not fit the spec"),
         ({"noise_shape": [1, 4, 2]}, "noise_shape .* does not fit the spec"),
         ({"model": "../policy.onnx"}, "'files' must hold plain names"),
         ({"encoders": {"where": "policy.onnx"}}, r"encoders .* must name pictures \[\] and files"),
         ({"precision": "int8"}, "precision 'int8' is unknown, or its gate is missing"),
         ({"tolerance": 0}, "tolerance or action_width does not fit"),
-        ({"reference_chunk": [[0.0]]}, "reference_chunk has the shape"),
+        ({"reference_chunk": [[0.0]]}, "reference_chunk or reference_seed does not fit"),
     ],
 )
 def test_a_wrong_manifest_is_refused(out, entries, message):

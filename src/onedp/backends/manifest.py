@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from onedp import typed_json
 from onedp.artifact import file_digest
 from onedp.backends.runtimes import FLOAT32, PRECISIONS
 from onedp.errors import ArtifactError, OneDPError
+from onedp.typed_json import read_json_object
 from onedp.types import PolicySpec, episode_noise
 
 EXPORT_FORMAT = "onedp.export/2"
@@ -49,7 +50,7 @@ class ExportManifest:
     parameters: int
     flops: int
     """Floating-point operations of one chunk at batch 1, a multiply-add counted as two."""
-    input_ranges: Mapping[str, tuple[list[Any] | float, list[Any] | float]]
+    input_ranges: Mapping[str, tuple[Any, Any]]
     """Field to its lowest and highest values in the training data, nested lists or (pictures) a number each: example
     inputs are drawn between them."""
     action_width: tuple[float, ...]
@@ -57,7 +58,7 @@ class ExportManifest:
     tolerance: float
     """Largest accepted difference of the first answer to the torch policy's, in units of ``action_width``."""
     reference_seed: int
-    reference_chunk: list[list[float]]
+    reference_chunk: tuple[tuple[float, ...], ...]
     """What the torch policy answers to ``example_inputs(batch=1, seed=reference_seed)``, (Tp - To + 1, Da)."""
     provenance: Mapping[str, Any]
 
@@ -92,29 +93,15 @@ def read_export(folder: Path) -> ExportManifest:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise ArtifactError(f"{folder} is no exported policy: it has no {MANIFEST_FILE}. Make one with: onedp export")
-    try:
-        data = json.loads(path.read_text())
-        version = data.pop("format", None)
-    except (OSError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Export the policy again.") from error
+    data = read_json_object(path)
+    version = data.pop("format", None)
     if version != EXPORT_FORMAT:
         raise ArtifactError(f"{path} has the format {version!r}, this package reads '{EXPORT_FORMAT}'. Update onedp.")
-    names = {field.name for field in dataclasses.fields(ExportManifest)}
-    if set(data) != names:
-        raise ArtifactError(
-            f"{path}: missing entries {sorted(names - set(data))}, unknown entries {sorted(set(data) - names)}. "
-            "Export the policy again."
-        )
     try:
-        data["spec"] = PolicySpec.from_json(data["spec"])
-        data["noise_shape"] = tuple(int(n) for n in data["noise_shape"])
-        data["action_width"] = tuple(float(x) for x in data["action_width"])
-        data["encoders"] = dict(data["encoders"])
-        data["input_ranges"] = {name: (low, high) for name, (low, high) in data["input_ranges"].items()}
-        manifest = ExportManifest(**data)
+        manifest = typed_json.from_json(ExportManifest, data, "The manifest")
         _check_consistent(manifest)
-    except (TypeError, ValueError, AttributeError, KeyError, OneDPError) as error:
-        raise ArtifactError(f"{path} is not readable: {error}. Export the policy again.") from error
+    except OneDPError as error:
+        raise ArtifactError(f"{path} is not readable: {error} Export the policy again.") from error
     for name, expected in manifest.files.items():
         _check_digest(folder / name, str(expected))
     return manifest
@@ -122,19 +109,40 @@ def read_export(folder: Path) -> ExportManifest:
 
 def _check_consistent(manifest: ExportManifest) -> None:
     spec = manifest.spec
-    if manifest.noise_shape[1:] != (spec.horizon, spec.action_dim):
-        raise ArtifactError(f"noise_shape {manifest.noise_shape} does not fit the spec")
+    draws, *chunk = manifest.noise_shape
+    if chunk != [spec.horizon, spec.action_dim] or manifest.nfe < 1 or not 0 <= draws <= manifest.nfe + 1:
+        raise ArtifactError(f"noise_shape {manifest.noise_shape} does not fit the spec and {manifest.nfe} passes.")
     if manifest.model not in manifest.files or any(Path(name).name != name for name in manifest.files):
-        raise ArtifactError(f"'files' must hold plain names, '{manifest.model}' among them; it holds {manifest.files}")
+        raise ArtifactError(f"'files' must hold plain names, '{manifest.model}' among them; it holds {manifest.files}.")
     cameras = {field.name for field in spec.observations if field.is_image}
     if not set(manifest.encoders) <= cameras or not set(manifest.encoders.values()) <= set(manifest.files):
-        raise ArtifactError(f"encoders {dict(manifest.encoders)} must name pictures {sorted(cameras)} and files")
+        raise ArtifactError(f"encoders {dict(manifest.encoders)} must name pictures {sorted(cameras)} and files.")
     if manifest.precision not in PRECISIONS or (manifest.precision == FLOAT32) != (manifest.gate is None):
-        raise ArtifactError(f"precision '{manifest.precision}' is unknown, or its gate is missing")
-    if np.shape(manifest.reference_chunk) != (spec.chunk_length, spec.action_dim):
-        raise ArtifactError(f"reference_chunk has the shape {np.shape(manifest.reference_chunk)}")
-    if not manifest.tolerance > 0 or len(manifest.action_width) != spec.action_dim:
-        raise ArtifactError("tolerance or action_width does not fit")
+        raise ArtifactError(f"precision '{manifest.precision}' is unknown, or its gate is missing.")
+    if len(manifest.action_width) != spec.action_dim or min(manifest.tolerance, *manifest.action_width) <= 0:
+        raise ArtifactError("tolerance or action_width does not fit the action, or is not above 0.")
+    _check_reference(manifest)
+
+
+def _check_reference(manifest: ExportManifest) -> None:
+    """The first answer can be asked for, and compared."""
+    spec = manifest.spec
+    rows = {len(row) for row in manifest.reference_chunk}
+    if len(manifest.reference_chunk) != spec.chunk_length or rows != {spec.action_dim} or manifest.reference_seed < 0:
+        raise ArtifactError("reference_chunk or reference_seed does not fit the spec.")
+    for field in spec.observations:
+        ends = [_numbers(end) for end in manifest.input_ranges.get(field.name, ())]
+        shapes = {None if end is None else end.shape for end in ends}
+        if len(shapes) != 1 or not shapes <= {(), field.shape}:
+            raise ArtifactError(f"input_ranges has no two ends of the shape {field.shape} for '{field.name}'.")
+
+
+def _numbers(nested: Any) -> ndarray | None:
+    """Nested tuples of numbers as an array; None when they are anything else."""
+    try:
+        return np.asarray(nested, dtype=np.float32)
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_digest(file: Path, expected: str) -> None:

@@ -82,23 +82,20 @@ class Compare:
     def _run_heldout(self, data: Path, reference: int) -> None:
         """Judge on held-out observations, print and write."""
         from onedp.cli.console import make_console
-        from onedp.data.config import RecordedConfig
         from onedp.evaluate.compare import Contestant
         from onedp.evaluate.heldout import compare_heldout
         from onedp.files import require_writable, write_json
         from onedp.policy import load_policy
         from onedp.report.heldout import terminal_table, write_heldout_report
-        from onedp.tasks import get_task
-        from onedp.tasks.recorded import policy_task, recorded_config
+        from onedp.tasks.recorded import reading_task
 
         require_writable(self.out / "heldout.json")
         contestants = [Contestant.parse(text) for text in self.policies]
         if any(contestant.is_result for contestant in contestants):
             raise OneDPError("With --data every policy must be a folder or a shipped name, not the JSON of a result.")
         policies = [load_policy(each.policy, each.sampler, self.device) for each in contestants]
-        name, provenance = self.task or policies[reference].task, policies[reference].provenance
-        recorded = recorded_config(provenance) or RecordedConfig()
-        task = get_task(name) if name else policy_task(policies[reference].spec, recorded)
+        judge = policies[reference]
+        task = reading_task(self.task or judge.task, judge.spec, judge.provenance)
         comparison = compare_heldout(policies, reference, data, task, self.observations, self.draws, seed=0)
         write_json(self.out / "heldout.json", comparison.to_json())
         write_heldout_report(self.out / "report.html", comparison)

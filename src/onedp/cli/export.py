@@ -30,11 +30,13 @@ class Export:
     gate_episodes: int = 500
     """Starts of the paired evaluation, 500 or more."""
     gate_data: Path | None = None
-    """Judge by the actions on held-out observations of this data set instead of by episodes."""
+    """Without a task to simulate: judge by the actions on held-out observations of this data set (every 20th episode,
+    which neither training nor --data looks at)."""
     workers: int | None = None
     """Worker processes of the paired evaluation; default: one per core."""
     results: Path | None = None
-    """Result of onedp evaluate --json for this policy and sampler: its scores go into the model card."""
+    """Result of onedp evaluate --json for this policy and sampler: its scores go into the model card. Those of shipped
+    policies are known."""
     rename: tuple[str, ...] = ()
     """With --to lerobot, for tasks it does not know: THEIRS=OURS or THEIRS=A,B for the observations,
     e.g. observation.state=joints,gripper."""
@@ -53,23 +55,18 @@ class Export:
             raise OneDPError(
                 f"--rename names the features of --to lerobot; a graph for {self.to} keeps the policy's own."
             )
-        results = None
-        if self.results is not None:
-            from onedp.evaluate.comparison import load_results
-            from onedp.evaluate.results import EvaluationResult
+        from onedp.evaluate.scores import read_scores
 
-            loaded = load_results(self.results)
-            if not isinstance(loaded, EvaluationResult):
-                raise OneDPError(f"{self.results} is a comparison; give the result of onedp evaluate --json.")
-            results = loaded
+        results = None if self.results is None else read_scores(self.results)
         if self.precision not in PRECISION_NAMES:
             raise OneDPError(unknown_choice("precision", self.precision, PRECISION_NAMES))
         if self.precision != "fp32" and self.to == "lerobot":
             raise OneDPError("LeRobot's policies are float32. Use --precision fp32, or --to onnx or openvino.")
         from onedp.export.reference import recorded_observations
 
-        gate = self._gate() if self.precision != "fp32" else None
         recorded = recorded_observations(self.policy, self.data)
+        print(f"Exporting {self.policy}: the graph, then its answers in every installed runtime ...", flush=True)
+        gate = self._gate(recorded) if self.precision != "fp32" else None
         if self.to == "lerobot":
             from onedp.export.lerobot import export_lerobot
 
@@ -85,7 +82,8 @@ class Export:
         console.print(
             f"{self.out}: {manifest.name} with {manifest.sampler}, {manifest.nfe} network pass(es), {size:,} bytes\n"
             f"  parity    largest difference {parity['largest_distance']:.1e} of half the action range, accepted "
-            f"{manifest.tolerance:g}; {len(parity['rows'])} checks, runtimes "
+            f"{manifest.tolerance:g} (far outside the training data {parity['largest_distance_wide']:.1e}, accepted "
+            f"{parity['tolerance_wide']:g}); {len(parity['rows'])} checks, runtimes "
             f"{', '.join(sorted({row['runtime'] for row in parity['rows']}))}"
         )
         if manifest.gate is not None:
@@ -98,17 +96,18 @@ class Export:
         run_it = "lerobot-eval --policy.path=" if self.to == "lerobot" else "onedp latency "
         console.print(f"  run it    {run_it}{self.out}")
 
-    def _gate(self) -> Any:
+    def _gate(self, recorded: Any) -> Any:
         """Held-out observations when they are given, else paired evaluation."""
         from onedp.artifact import read_manifest, resolve_artifact
         from onedp.errors import OneDPError
         from onedp.export.gate import heldout_gate, paired_gate
-        from onedp.tasks import get_task
+        from onedp.tasks.recorded import reading_task
 
-        task = read_manifest(resolve_artifact(self.policy)).task
+        policy = read_manifest(resolve_artifact(self.policy))
         if self.gate_data is not None:
-            return heldout_gate(self.gate_data, get_task(task))
-        if not task:
+            task = reading_task(policy.task, policy.spec, policy.provenance)
+            return heldout_gate(self.gate_data, task, recorded)
+        if not policy.task:
             raise OneDPError(
                 f"{self.policy} has no task to be evaluated on, so --precision {self.precision} needs held-out "
                 "observations: --gate-data DATA."
@@ -117,7 +116,7 @@ class Export:
 
         return paired_gate(
             lambda folder, first_seed, episodes: evaluate(
-                EvaluationRequest(str(folder), None, task, episodes, first_seed, self.workers)
+                EvaluationRequest(str(folder), None, policy.task, episodes, first_seed, self.workers)
             ),
             self.gate_episodes,
         )

@@ -23,17 +23,10 @@ class Push:
 
     def run(self) -> None:
         """Check, upload, print where."""
-        from onedp.errors import OneDPError
+        from onedp.evaluate.scores import read_scores
         from onedp.hub import push_policy
 
-        results = None
-        if self.results is not None:
-            from onedp.evaluate.comparison import load_results
-            from onedp.evaluate.results import EvaluationResult
-
-            results = load_results(self.results)
-            if not isinstance(results, EvaluationResult):
-                raise OneDPError(f"{self.results} is a comparison; give the result of onedp evaluate --json.")
+        results = None if self.results is None else read_scores(self.results)
         address = push_policy(self.policy, self.repository, self.public, results)
         seen_by = "everybody" if self.public else "you and those you let in"
         print(f"Pushed to {self.repository}, for {seen_by}: {address}\nNext: onedp pull {self.repository} --out DIR")

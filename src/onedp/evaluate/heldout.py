@@ -33,7 +33,7 @@ from onedp.policy import TorchPolicy
 from onedp.tasks import Task
 from onedp.tasks.demonstrations import load_demonstrations, load_observations
 from onedp.tasks.fields import recorded_keys
-from onedp.train.windows import HELDOUT_EVERY
+from onedp.train.windows import HELDOUT_EVERY, heldout_episodes
 from onedp.types import PolicySpec, episode_noise
 
 HELDOUT_FORMAT = "onedp.heldout/1"
@@ -144,14 +144,14 @@ def load_heldout(data: Path, task: Task, spec: PolicySpec, count: int, seed: int
 
 
 def _candidates(episode: ndarray, episodes: Episodes) -> tuple[ndarray, str]:
-    if len(episodes) < HELDOUT_EVERY:
+    apart = heldout_episodes(len(episodes))
+    if not apart.any():
         return np.arange(len(episode)), (
             f"all {len(episodes)} episodes: with fewer than {HELDOUT_EVERY} nothing can be set apart, so make sure "
             "that the policies were not trained on them"
         )
-    held = episode % HELDOUT_EVERY == HELDOUT_EVERY - 1
-    return np.flatnonzero(held), (
-        f"{len(np.unique(episode[held]))} of {len(episodes)} episodes: every {HELDOUT_EVERY}th, those that training "
+    return np.flatnonzero(apart[episode]), (
+        f"{apart.sum()} of {len(episodes)} episodes: every {HELDOUT_EVERY}th, those that training "
         "on this file holds out"
     )
 

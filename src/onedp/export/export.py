@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,21 @@ from onedp.backends.manifest import MANIFEST_FILE, ExportManifest
 from onedp.backends.policy import ExportedPolicy, check_first_answer, open_export
 from onedp.backends.runtimes import BFLOAT16, FLOAT32, INT8, RUNTIMES, processor_has_bfloat16, usable_runtimes
 from onedp.errors import OneDPError, unknown_choice
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.latency import Timed, measure
+from onedp.evaluate.scores import Scores
 from onedp.export.gate import Gate, require_gate
 from onedp.export.model_card import model_card
 from onedp.export.model_files import TARGETS, write_models
 from onedp.export.onnx_file import OPSET
 from onedp.export.parity import ParityRow, check_parity, parity_report, require_parity, tolerance
 from onedp.export.quantize import Calibration
-from onedp.export.reference import REFERENCE_SEED, Recorded, check_results, make_manifest, one_thread, require_free
+from onedp.export.reference import REFERENCE_SEED, Recorded, checked_scores, make_manifest, one_thread, require_free
 from onedp.files import replaced_folder, write_json, write_text
 from onedp.policy import TorchPolicy, load_policy
 from onedp.types import episode_noise
 
 CALIBRATION_WINDOWS = 64
+TIMED_ROUNDS = 20
 
 
 def export_policy(
@@ -34,22 +37,22 @@ def export_policy(
     out: Path,
     sampler: str | None = None,
     recorded: Recorded | None = None,
-    results: EvaluationResult | None = None,
+    results: Scores | None = None,
     precision: str = FLOAT32,
     gate: Gate | None = None,
 ) -> ExportManifest:
     """Write ``out``; an earlier export there is replaced.
 
-    ``results``: an evaluation of this policy and sampler, for the model card. ``precision``: a name of ``PRECISIONS``;
-    all but float32 must pass ``gate``, which is given the folders of this export and of one in float32. Raises
+    ``results``: of this policy and sampler, for the model card; those of a shipped policy are known. ``precision``: a
+    name of ``PRECISIONS``; all but float32 must pass ``gate``, which is given the folders of this export and of one in
+    float32. Raises
     ``ArtifactError`` when the policy is damaged (the digest of its weights is checked), ``OneDPError`` when the float32
     graph does not answer as the policy does or the gate is shut; ``out`` is then left as it was.
     """
     _check_possible(target, precision, gate)
     require_free(out)
     reference = load_policy(policy, sampler)
-    if results is not None:
-        check_results(results, reference)
+    results = checked_scores(results, reference)
     with replaced_folder(out) as folder, one_thread():
         if precision == FLOAT32:
             manifest, report = _write_checked(folder, target, reference, recorded)
@@ -91,7 +94,7 @@ def _write_checked(
     require_parity(rows, manifest.tolerance)
     for each in exported:
         check_first_answer(each)
-    return manifest, parity_report(rows, manifest, recorded.source if recorded else None)
+    return manifest, parity_report(rows, manifest, recorded.source if recorded else None, _latency_ms(exported))
 
 
 def write_reduced(
@@ -107,7 +110,7 @@ def write_reduced(
     write_json(folder / MANIFEST_FILE, manifest.to_json())
     for each in exported:
         check_first_answer(dataclasses.replace(each, manifest=manifest))
-    return manifest, parity_report(rows, manifest, recorded.source if recorded else None)
+    return manifest, parity_report(rows, manifest, recorded.source if recorded else None, _latency_ms(exported))
 
 
 def _write(
@@ -128,6 +131,16 @@ def _write(
     exported = {name: open_export(folder, manifest, name, threads=1) for name in names}
     rows = check_parity(exported, manifest, policy, recorded.windows if recorded else None)
     return manifest, list(exported.values()), rows
+
+
+def _latency_ms(exported: Sequence[ExportedPolicy]) -> dict[str, float]:
+    """Runtime to median time of one chunk, all taking turns; what the card says, until `onedp latency` says better."""
+    timed = [
+        Timed(each, each.name, each.runtime, 1, 0, 0, each.manifest.example_inputs(batch=1, seed=0))
+        for each in exported
+    ]
+    times = measure(timed, TIMED_ROUNDS)
+    return {each.runtime: float(np.median(own)) for each, own in zip(exported, times, strict=True)}
 
 
 def _calibration(policy: TorchPolicy, recorded: Recorded | None) -> Calibration:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +18,7 @@ from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim, Ddpm, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import ArtifactError, DataError, OneDPError
+from onedp.evaluate.scores import Scores
 from onedp.export import model_files
 from onedp.export.export import export_policy
 from onedp.export.graph import PolicyGraph
@@ -248,8 +251,19 @@ def test_scores_of_other_weights_are_refused(tmp_path):
 
     save_policy(tmp_path / "policy", make_policy())
     digest = load_policy(tmp_path / "policy").provenance["weights_digest"]
-    result = fake_evaluation(sampler="one-step:5", digest="0" * 64)
+    result = Scores.of(fake_evaluation(sampler="one-step:5", digest="0" * 64))
     with pytest.raises(OneDPError, match="its scores would not be this file's"):
         export_policy(tmp_path / "policy", "onnx", tmp_path / "out", results=result)
     export_policy(tmp_path / "policy", "onnx", tmp_path / "out", results=replace(result, weights_digest=digest))
     assert f"score {result.score_mean:.3f}" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_card_of_a_shipped_policy_has_its_scores_and_code_that_runs(tmp_path):
+    manifest = export_policy("pusht-keypoints-onedp-s", "onnx", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "on 2,000 starts from seed 100000: score 0.978 [0.973, 0.982]" in card
+    assert re.search(r"Latency when it was exported, batch 1, one thread of .*: onnxruntime \d+\.\d\d ms", card)
+    code = card.split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code.replace("FOLDER", str(tmp_path / "out")), names)
+    assert names["chunk"].shape == (1, manifest.spec.chunk_length, manifest.spec.action_dim)

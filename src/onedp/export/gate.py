@@ -16,7 +16,9 @@ from onedp.backends import load_backend
 from onedp.errors import OneDPError
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.statistics import Estimate, bootstrap_mean, paired_mean_difference
+from onedp.export.reference import Recorded
 from onedp.tasks import Task
+from onedp.tasks.recorded import has_environment
 from onedp.types import Policy, episode_noise
 
 LARGEST_LOSS = 0.03
@@ -121,8 +123,22 @@ def judge_scores(candidate: EvaluationResult, reference: EvaluationResult) -> Ga
     )
 
 
-def heldout_gate(data: Path, task: Task, observations: int = 256) -> Gate:
-    """Judge by the distance of actions on held-out observations of ``data``."""
+def heldout_gate(data: Path, task: Task, made_with: Recorded | None = None, observations: int = 256) -> Gate:
+    """Judge by the distance of actions on held-out observations of ``data``.
+
+    Raises ``OneDPError`` where the task has an environment, in which episodes judge better, and where the reduced
+    policy is ``made_with`` the very observations that would judge it.
+    """
+    if has_environment(task):
+        raise OneDPError(
+            f"The task '{task.name}' can be simulated, so paired evaluation decides. Leave out --gate-data, which is "
+            "for policies without an environment."
+        )
+    if made_with is not None and made_with.path and made_with.of_all_episodes and made_with.path.samefile(data):
+        raise OneDPError(
+            f"{data} has too few episodes to set some apart, so it cannot give the ranges of int8 (--data) and judge "
+            "them (--gate-data). Record 20 or more, or give two data sets."
+        )
 
     def gate(reduced: Path, full: Path) -> GateReport:
         from onedp.evaluate.heldout import load_heldout

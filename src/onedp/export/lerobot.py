@@ -20,12 +20,12 @@ from torch import Tensor
 
 from onedp.backends.manifest import MANIFEST_FILE, ExportManifest
 from onedp.errors import OneDPError
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.scores import Scores
 from onedp.export.fold import folded_unet, one_step_form, scheduler_for
 from onedp.export.lerobot_card import lerobot_card
 from onedp.export.lerobot_features import Feature, feature_statistics, lerobot_features, normalization_mode
 from onedp.export.parity import check_parity, parity_report, require_parity
-from onedp.export.reference import Recorded, check_results, make_manifest, one_thread, require_free
+from onedp.export.reference import Recorded, checked_scores, make_manifest, one_thread, require_free
 from onedp.files import replaced_folder, write_json, write_text
 from onedp.importers.imported import to_policy
 from onedp.importers.lerobot import read_lerobot
@@ -47,7 +47,7 @@ def export_lerobot(
     sampler: str | None = None,
     renames: Sequence[str] = (),
     recorded: Recorded | None = None,
-    results: EvaluationResult | None = None,
+    results: Scores | None = None,
 ) -> ExportManifest:
     """Write the folder ``out``; an earlier export there is replaced.
 
@@ -57,8 +57,7 @@ def export_lerobot(
     """
     require_free(out)
     reference = load_policy(policy, sampler)
-    if results is not None:
-        check_results(results, reference)
+    results = checked_scores(results, reference)
     features = lerobot_features(reference.spec, reference.task, renames)
     form = one_step_form(reference)
     scheduler = scheduler_for(form, reference.name)

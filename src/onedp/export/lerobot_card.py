@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onedp.backends.manifest import ExportManifest
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.scores import Scores
 from onedp.export.lerobot_features import Feature
 from onedp.export.model_card import SAFETY_WARNINGS, measured_section, training_section
 
@@ -36,7 +36,7 @@ NO_TUNING = """
 def lerobot_card(
     manifest: ExportManifest,
     parity: Mapping[str, Any],
-    results: EvaluationResult | None,
+    results: Scores | None,
     features: Sequence[Feature],
     limit_note: str,
 ) -> str:

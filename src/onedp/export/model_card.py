@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from onedp.backends.manifest import ExportManifest
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.scores import Scores
 
 
-def model_card(manifest: ExportManifest, parity: Mapping[str, Any], results: EvaluationResult | None) -> str:
+def model_card(manifest: ExportManifest, parity: Mapping[str, Any], results: Scores | None) -> str:
     """Markdown: what it is, what it was trained on, what was measured, how to run it, what not to do."""
     sections = [
         f"# {manifest.name}, {manifest.sampler}",
@@ -81,10 +81,10 @@ def training_section(provenance: Mapping[str, Any]) -> str:
 def measured_section(
     manifest: ExportManifest,
     parity: Mapping[str, Any],
-    results: EvaluationResult | None,
+    results: Scores | None,
     timing: str = "`onedp latency FOLDER`",
 ) -> str:
-    """Parity, scores and latency in PyTorch; ``timing`` says how to measure that of the export itself."""
+    """Parity, scores and latency; ``timing`` says how to measure the latter elsewhere."""
     real = parity["recorded_observations"]
     same = "Same actions as" if manifest.gate is None else "Reduced precision moves actions from those of"
     lines = [
@@ -102,20 +102,20 @@ def measured_section(
         )
     if results is None:
         lines.append("- Scores: none were given at export (`onedp export --results RESULT.json`).")
-        lines.append(f"- Latency: measure it on the machine that counts, {timing}.")
     else:
-        lines += [*score_lines(results), f"- Latency of this export: {timing}."]
+        lines += score_lines(results)
+    measured = "".join(f"{runtime} {p50:.2f} ms, " for runtime, p50 in parity["latency_ms_p50"].items())
+    when = f"when it was exported, batch 1, one thread of {parity['cpu']}: {measured}" if measured else ""
+    lines.append(f"- Latency {when}measure it on the machine that counts: {timing}.")
     return "\n".join(lines)
 
 
-def score_lines(results: EvaluationResult) -> list[str]:
-    """Score, success and latency in PyTorch, with what they were measured on."""
+def score_lines(results: Scores) -> list[str]:
+    """Score and success, with what they were measured on."""
     return [
-        f"- In PyTorch on {results.episodes:,} starts from seed {results.first_seed}: score "
+        f"- In PyTorch, task `{results.task}`, on {results.episodes:,} starts from seed {results.first_seed}: score "
         f"{results.score_mean:.3f} {_interval(results.score_ci95)}, success {results.success_rate:.3f} "
-        f"{_interval(results.success_ci95)} (95 % intervals).",
-        f"- Latency in PyTorch, one thread of {results.hardware['cpu']}: p50 {results.latency_ms_p50:.2f} ms, "
-        f"p95 {results.latency_ms_p95:.2f} ms.",
+        f"{_interval(results.success_ci95)} (95 % intervals)."
     ]
 
 
@@ -128,10 +128,15 @@ def _how(manifest: ExportManifest) -> str:
     return f"""`pip install 'onedp[{extra}]'` (no PyTorch needed), then:
 
 ```python
+import numpy as np
+
 from onedp.backends import load_backend
 from onedp.types import episode_noise
 
 policy = load_backend("FOLDER")  # checks the digest and the first answer
+obs = policy.spec.fake_observation(batch=1, rng=np.random.default_rng(0))  # yours: {{name: (1, {
+        manifest.spec.n_obs_steps
+    }, ...)}}, physical units
 noise = episode_noise(seed=0, chunk=0, noise_shape=policy.noise_shape)[None]  # count chunk up
-chunk = policy.infer(obs, noise)  # obs: {{name: (1, {manifest.spec.n_obs_steps}, ...)}} in physical units
+chunk = policy.infer(obs, noise)
 ```"""

@@ -18,14 +18,15 @@ from onedp.artifact import file_digest, read_manifest, resolve_artifact
 from onedp.backends.manifest import MANIFEST_FILE, ExportManifest
 from onedp.backends.runtimes import FLOAT32
 from onedp.errors import DataError, OneDPError
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.scores import Scores, shipped_scores
 from onedp.export.parity import tolerance
 from onedp.files import is_ours, require_writable
 from onedp.machine import command_line
 from onedp.policy import TorchPolicy
 from onedp.shipped import OBSERVATIONS, shipped_observations
-from onedp.tasks import get_task
 from onedp.tasks.demonstrations import load_observations
+from onedp.tasks.recorded import reading_task
+from onedp.train.windows import heldout_episodes
 
 REFERENCE_SEED = 0
 WINDOWS = 256
@@ -41,6 +42,10 @@ class Recorded:
     source: str
     windows: Mapping[str, ndarray]
     """``{name: (N, To, *shape)}``."""
+    of_all_episodes: bool = True
+    """False: the episodes that training holds out were left aside, so they can judge what is made with these."""
+    path: Path | None = None
+    """Where ``source`` is."""
 
 
 def require_free(out: Path) -> None:
@@ -50,14 +55,20 @@ def require_free(out: Path) -> None:
         raise OneDPError(f"{out} exists and is no exported policy; it is left alone. Choose another --out.")
 
 
-def check_results(results: EvaluationResult, policy: TorchPolicy) -> None:
-    """Raise ``OneDPError`` unless ``results`` are of this ``policy``: its weights and its sampler."""
-    ours = (policy.sampler.label, str(policy.provenance["weights_digest"]))
-    if (results.sampler, results.weights_digest) != ours:
+def checked_scores(given: Scores | None, policy: TorchPolicy) -> Scores | None:
+    """``given``, or what the package ships for this ``policy``: its weights and its sampler.
+
+    Raises ``OneDPError`` when ``given`` are of another one.
+    """
+    label, digest = policy.sampler.label, str(policy.provenance["weights_digest"])
+    if given is None:
+        return shipped_scores(digest, label)
+    if (given.sampler, given.weights_digest) != (label, digest):
         raise OneDPError(
-            f"The result is of {results.label} with weights {results.weights_digest[:12]}..., the export of "
-            f"{policy.name}@{ours[0]} with weights {ours[1][:12]}...: its scores would not be this file's. Evaluate it."
+            f"The result is of {given.label} with weights {given.weights_digest[:12]}..., the export of "
+            f"{policy.name}@{label} with weights {digest[:12]}...: its scores would not be this file's. Evaluate it."
         )
+    return given
 
 
 class one_thread:
@@ -98,13 +109,15 @@ def make_manifest(
         action_width=tuple(policy.normalizer.centre_width(spec.action.name)[1].tolist()),
         tolerance=tolerance(policy.nfe),
         reference_seed=REFERENCE_SEED,
-        reference_chunk=[],
+        reference_chunk=(),
         provenance={**policy.provenance, "export": {"command": command_line(), **facts} | _versions(packages)},
     )
     obs, noise = draft.example_inputs(batch=1, seed=REFERENCE_SEED)
     with FlopCounterMode(display=False) as counter:
         chunk = policy.infer(obs, noise)
-    return dataclasses.replace(draft, flops=int(counter.get_total_flops()), reference_chunk=chunk[0].tolist())
+    return dataclasses.replace(
+        draft, flops=int(counter.get_total_flops()), reference_chunk=tuple(map(tuple, chunk[0].tolist()))
+    )
 
 
 def _range(policy: TorchPolicy, name: str, size: int) -> tuple[Any, Any]:
@@ -119,22 +132,26 @@ def _versions(packages: Iterable[str]) -> dict[str, Any]:
     return {"versions": {name: importlib.metadata.version(name) for name in names}}
 
 
-def recorded_observations(policy: str | Path, data: Path | None, task: str | None = None) -> Recorded | None:
+def recorded_observations(policy: str | Path, data: Path | None) -> Recorded | None:
     """Windows of real observations: of ``data``, else of what the package ships for the task; None when it ships none.
 
-    Raises ``DataError`` when ``data`` does not fit the policy's task.
+    Episodes that training holds out are left aside, where there are enough. Raises ``DataError`` when ``data`` does
+    not fit the policy's task.
     """
     manifest = read_manifest(resolve_artifact(policy))
     if data is None and manifest.task not in OBSERVATIONS:
         return None
     source = data or shipped_observations(str(policy))
-    episodes = load_observations(source, get_task(task or manifest.task))
+    task = reading_task(manifest.task, manifest.spec, manifest.provenance)
+    episodes = load_observations(source, task)
     if missing := sorted({field.name for field in manifest.spec.observations} - set(episodes.arrays)):
         raise DataError(
             f"{source} has no {missing} for the check, only {sorted(episodes.arrays)}. Give another --data."
         )
-    newest = np.random.default_rng(0).integers(0, episodes.n_steps, WINDOWS)
-    starts = episodes.starts[np.searchsorted(episodes.ends, newest, side="right")]
+    apart = heldout_episodes(len(episodes))
+    episode = np.searchsorted(episodes.ends, np.arange(episodes.n_steps), side="right")
+    newest = np.random.default_rng(0).choice(np.flatnonzero(~apart[episode]), WINDOWS)
+    starts = episodes.starts[episode[newest]]
     steps = np.maximum(newest[:, None] + np.arange(1 - manifest.spec.n_obs_steps, 1), starts[:, None])
     windows = {field.name: np.asarray(episodes.arrays[field.name])[steps] for field in manifest.spec.observations}
-    return Recorded(Path(source).name, windows)
+    return Recorded(Path(source).name, windows, not apart.any(), Path(source))

@@ -299,6 +299,18 @@ def test_what_cannot_be_imported_is_named(tmp_path, monkeypatch, cfg, states, me
         imported(file)
 
 
+def test_a_configuration_that_holds_itself_or_unfolds_without_end_is_refused(tmp_path):
+    circle: dict = {}
+    circle["policy"] = circle
+    bomb: list = [1]
+    for _ in range(30):
+        bomb = [bomb, bomb]
+    for number, cfg in enumerate((circle, {"policy": bomb})):
+        torch.save({"cfg": cfg, "state_dicts": {}}, tmp_path / f"{number}.ckpt")
+        with pytest.raises(CheckpointError, match="it holds itself, or was made to exhaust memory"):
+            read_foreign_policy(tmp_path / f"{number}.ckpt")
+
+
 def test_damaged_and_other_files_are_explained(tmp_path, monkeypatch):
     file = write_ckpt(tmp_path / "t.ckpt", monkeypatch, LOWDIM, {"ema_model": lowdim_weights()})
     (tmp_path / "cut.ckpt").write_bytes(file.read_bytes()[:5000])

@@ -87,12 +87,17 @@ def to_policy(
     ordered = [next(piece for piece in pieces if piece.ours.name == field.name) for field in spec.observations]
     scaling = {piece.ours.name: _part(imported.scaling[piece.theirs], piece) for piece in pieces}
     scaling[spec.action.name] = imported.scaling[imported.action.name]
-    denoiser = build_denoiser(imported.network, spec, imported.schedule, imported.parameterization, imported.encoder)
-    expected = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
+    parts = (imported.network, spec, imported.schedule, imported.parameterization, imported.encoder)
+    try:
+        with torch.device("meta"):  # a mistyped width is known before it is allocated
+            expected = {key: tuple(value.shape) for key, value in build_denoiser(*parts).state_dict().items()}
+    except RuntimeError as error:
+        raise CheckpointError(f"The configuration's sizes fit no machine: {imported.network}.") from error
     if problem := misfit({key: tuple(value.shape) for key, value in imported.weights.items()}, expected):
         raise CheckpointError(
             f"The checkpoint's weights do not fit its configuration (names as onedp has them): {problem}."
         )
+    denoiser = build_denoiser(*parts)
     check_sampler(imported.sampler, imported.schedule)
     assert isinstance(denoiser.encoder, FieldsEncoder)
     denoiser.load_state_dict(_reordered(imported, pieces, ordered, denoiser.encoder))

@@ -106,6 +106,8 @@ def feature_scaling(
         if part in FILL and (values.size != size or not np.isfinite(values).all()):
             raise CheckpointError(f"The statistics '{name}.{part}' are not {size} finite numbers.")
     own = {part: values.reshape(size) for part, values in stats.items() if part in FILL}
+    if mode == "MEAN_STD" and (own["std"] < 0).any():
+        raise CheckpointError(f"The statistics '{name}.std' hold {own['std'].min():g}; deviations are 0 or more.")
     if kind == "VISUAL":
         return _picture_scaling(mode, own)
     return _vector_scaling(name, size, mode, own, is_action=kind == "ACTION")

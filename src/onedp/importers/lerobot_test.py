@@ -238,6 +238,8 @@ KEY = "diffusion.unet.down_modules.0.0.conv1.block.0.weight"
             "'noise_scheduler_type' is 'EDM'; supported: 'DDPM', 'DDIM'",
         ),
         (lambda f: edit_config(f, kernel_size=4), "'kernel_size' is 4; supported: odd ones"),
+        (lambda f: edit_config(f, diffusion_step_embed_dim=10**6), r"weights do not fit its configuration"),
+        (lambda f: edit_config(f, diffusion_step_embed_dim=10**9), r"sizes fit no machine"),
         (lambda f: edit_config(f, down_dims=[16, 32]), r"wrong shape .*24, 16, 3\) instead of \(32, 16, 3\)"),
         (
             lambda f: edit_weights(f, "model.safetensors", lambda t: t.pop(KEY)),
@@ -261,6 +263,12 @@ KEY = "diffusion.unet.down_modules.0.0.conv1.block.0.weight"
             lambda f: edit_weights(f, PRE, lambda t: t.update({"observation.state.min": torch.zeros(4)})),
             "'observation.state.min' are not 3 finite numbers",
         ),
+        (
+            lambda f: edit_weights(
+                f, PRE, lambda t: t.update({"observation.environment_state.std": torch.full((4,), -0.5)})
+            ),
+            "'observation.environment_state.std' hold -0.5; deviations are 0 or more",
+        ),
         (lambda f: (f / PRE).unlink(), "normalizer_processor.safetensors cannot be read"),
         (lambda f: (f / "model.safetensors").write_bytes(b"PK"), "model.safetensors cannot be read"),
         (lambda f: write_steps(f, [{"registry_name": "delta_actions"}]), "has the step 'delta_actions'; supported"),
@@ -268,7 +276,7 @@ KEY = "diffusion.unet.down_modules.0.0.conv1.block.0.weight"
     ],
 )
 def test_what_cannot_be_imported_is_named(tmp_path, edit, message):
-    folder, _, _ = state_folder(tmp_path / "theirs", modes={**MODES, "ENV": "MIN_MAX"})
+    folder, _, _ = state_folder(tmp_path / "theirs", modes={**MODES, "ENV": "MEAN_STD"})
     edit(folder)
     with pytest.raises(CheckpointError, match=message):
         imported(folder)

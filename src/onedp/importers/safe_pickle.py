@@ -100,18 +100,36 @@ def _refusal(path: Path, unsafe: list[str]) -> str:
     )
 
 
+LARGEST_CONFIG = 100_000
+"""Values that an honest configuration never has: each mention counts, so few bytes cannot unfold to gigabytes."""
+DEEPEST_CONFIG = 100
+
+
 def plain(node: Any) -> Any:
-    """The values of stand-ins for configuration nodes, as dicts, lists and scalars; raises ``CheckpointError``."""
-    if isinstance(node, _AnyNode):
-        return plain(vars(node).get("_val"))
-    if isinstance(node, _DictConfig):
-        return plain(vars(node).get("_content"))
-    if isinstance(node, _ListConfig):
-        return plain(vars(node).get("_content"))
-    if isinstance(node, Mapping):
-        return {str(key): plain(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [plain(value) for value in node]
-    if node is None or isinstance(node, bool | int | float | str):
-        return node
-    raise CheckpointError(f"The checkpoint's configuration holds a {type(node).__name__}, which is no plain value.")
+    """The values of stand-ins for configuration nodes, as dicts, lists and scalars.
+
+    Raises ``CheckpointError`` for other values, and for a configuration that holds itself or unfolds without end.
+    """
+    seen = 0
+
+    def unfolded(node: Any, depth: int) -> Any:
+        nonlocal seen
+        seen += 1
+        if depth > DEEPEST_CONFIG or seen > LARGEST_CONFIG:
+            raise CheckpointError(
+                f"The checkpoint's configuration is deeper than {DEEPEST_CONFIG} levels or has more than "
+                f"{LARGEST_CONFIG:,} values: it holds itself, or was made to exhaust memory."
+            )
+        if isinstance(node, _AnyNode):
+            return unfolded(vars(node).get("_val"), depth + 1)
+        if isinstance(node, _DictConfig | _ListConfig):
+            return unfolded(vars(node).get("_content"), depth + 1)
+        if isinstance(node, Mapping):
+            return {str(key): unfolded(value, depth + 1) for key, value in node.items()}
+        if isinstance(node, list | tuple):
+            return [unfolded(value, depth + 1) for value in node]
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        raise CheckpointError(f"The checkpoint's configuration holds a {type(node).__name__}, which is no plain value.")
+
+    return unfolded(node, 0)

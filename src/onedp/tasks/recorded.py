@@ -16,6 +16,7 @@ from onedp.data.readers import open_recording
 from onedp.data.recording import Recording
 from onedp.data.summary import rate_from_timestamps
 from onedp.errors import DataError, OneDPError
+from onedp.tasks import get_task
 from onedp.tasks.fields import recorded_keys
 from onedp.tasks.task import Environment, Task
 from onedp.typed_json import from_json
@@ -80,6 +81,19 @@ def policy_task(spec: PolicySpec, config: RecordedConfig) -> Task:
         demonstrations="recordings of the same arrays",
         recorded_as=config.fields,
     )
+
+
+def reading_task(name: str, spec: PolicySpec, provenance: Mapping[str, Any]) -> Task:
+    """The task with which data is read for a policy: the one it was trained on, or one made of its own fields.
+
+    ``name`` is empty for policies that were trained on recorded data alone, or imported without a task of ours.
+    """
+    return get_task(name) if name else policy_task(spec, recorded_config(provenance) or RecordedConfig())
+
+
+def has_environment(task: Task) -> bool:
+    """False for tasks that are data alone."""
+    return task.make_env is not _no_environment
 
 
 def recorded_config(provenance: Mapping[str, Any]) -> RecordedConfig | None:

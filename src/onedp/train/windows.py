@@ -22,6 +22,11 @@ HELDOUT_EVERY = 20
 """Every 20th episode is held out: never trained on, used for diagnostics (when there are at least that many)."""
 
 
+def heldout_episodes(count: int) -> np.ndarray:
+    """Which of ``count`` episodes training holds out, (count,) bool: none where there are fewer than 20."""
+    return np.arange(count) % HELDOUT_EVERY == HELDOUT_EVERY - 1
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Pictures as they were recorded, (N, H, W, C) bytes: in memory, memory-mapped or decoded on demand."""
@@ -173,7 +178,7 @@ def window_tensors(
             fields[field.name] = _normalised(episodes, normalizer, field.name)
     action = spec.action.name
     episode = np.searchsorted(episodes.ends, index.obs_steps[:, -1], side="right")
-    heldout = (episode % HELDOUT_EVERY == HELDOUT_EVERY - 1) if len(episodes) >= HELDOUT_EVERY else episode < 0
+    heldout = heldout_episodes(len(episodes))[episode]
     training = np.flatnonzero(~heldout)
     return WindowTensors(
         fields=fields,
