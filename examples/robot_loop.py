@@ -8,9 +8,12 @@ Replace the three methods of ``MyRobot``; everything else stays. No torch is nee
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 
+from onedp.errors import OneDPError
 from onedp.runtime.clock import Clock, RealClock
 from onedp.runtime.executor import SynchronousExecutor
 from onedp.runtime.limits import ActionLimiter
@@ -49,12 +52,14 @@ def main(arguments: list[str] | None = None) -> MyRobot:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--token-file", type=Path, help="the server's, where it demands one")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--max-step", type=float, default=30.0, help="largest change of an action per control step")
     options = parser.parse_args(arguments)
 
     clock = RealClock()
-    with PolicyClient(options.host, options.port) as policy:
+    token = options.token_file.read_text().strip() if options.token_file else None
+    with PolicyClient(options.host, options.port, token=token) as policy:
         robot, planner = MyRobot(policy.spec, clock), ThreadPlanner(policy)
         watchdog = Watchdog(WatchdogLimits(inference_s=1.0, observation_s=0.5), clock, robot.stop)
         executor = SynchronousExecutor(policy.spec)
@@ -68,4 +73,8 @@ def main(arguments: list[str] | None = None) -> MyRobot:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OneDPError, OSError) as error:
+        print(f"robot_loop: {error}", file=sys.stderr)
+        sys.exit(2)

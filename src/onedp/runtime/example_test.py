@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,3 +50,21 @@ def test_the_example_stops_its_robot_when_the_policy_hangs(capsys):
         policy.gate.set()
     assert robot.stopped
     assert capsys.readouterr().out.startswith("Stopped: the policy has thought for ")
+
+
+def test_the_example_says_what_is_wrong_with_its_server(tmp_path):
+    """No traceback, whether there is no server or it wants a token."""
+    policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0))
+    (tmp_path / "token").write_text("secret-" + "x" * 32)
+    config = ServerConfig(port=0, token="secret-" + "x" * 32)
+    with serve_in_thread({"fake": policy}, config) as port:
+        run = [sys.executable, str(EXAMPLE), "--port", str(port), "--seconds", "0.2"]
+        refused = subprocess.run(run, capture_output=True, text=True, timeout=120)
+        admitted = subprocess.run([*run, "--token-file", str(tmp_path / "token")], capture_output=True, timeout=120)
+    assert (refused.returncode, admitted.returncode) == (2, 0)
+    assert refused.stderr.startswith("robot_loop: ")
+    assert "wants the header 'Authorization: Api-Key TOKEN'" in refused.stderr
+    gone = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert gone.returncode == 2
+    assert gone.stderr.startswith("robot_loop: ")
+    assert "Traceback" not in gone.stderr + refused.stderr
