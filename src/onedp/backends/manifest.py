@@ -133,8 +133,8 @@ def _check_reference(manifest: ExportManifest) -> None:
     for field in spec.observations:
         ends = [_numbers(end) for end in manifest.input_ranges.get(field.name, ())]
         shapes = {None if end is None else end.shape for end in ends}
-        if len(shapes) != 1 or not shapes <= {(), field.shape}:
-            raise ArtifactError(f"input_ranges has no two ends of the shape {field.shape} for '{field.name}'.")
+        if len(ends) != 2 or len(shapes) != 1 or not shapes <= {(), field.stats_shape}:
+            raise ArtifactError(f"input_ranges has no two ends of the shape {field.stats_shape} for '{field.name}'.")
 
 
 def _numbers(nested: Any) -> ndarray | None:

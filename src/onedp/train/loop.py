@@ -26,6 +26,7 @@ from onedp.files import write_text
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Batch, Method
 from onedp.train.config import LoopConfig
+from onedp.train.forecast import SHORTEST_RUN, forecast
 from onedp.train.loader import BatchLoader, loader_numbers, loader_report
 from onedp.train.metrics import read_metrics
 from onedp.train.processes import joint_numbers, share_of
@@ -75,6 +76,8 @@ def run_training(
     if resume:
         state.load(checkpoint, run)
     _prepare(method, state, data, config, out, run, accelerator)
+    if config.steps - state.step >= SHORTEST_RUN:
+        accelerator.print(forecast(method, data, config, accelerator, state.step).text())
     last = min(config.steps, stop_after or config.steps)
     log = MetricsLog(out / "metrics.jsonl", accelerator, run, state.step)
     bar = tqdm(
