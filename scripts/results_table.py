@@ -26,17 +26,21 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
 - onedp-ddpm: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME`, when that method was
   called onedp
+- edm-fine: `onedp distill pusht-keypoints-edm --method regression-fine --threads 1 --out NAME`
 - x0-student: `onedp distill pusht-keypoints-ddpm --method onedp-s --parameterization x0 --steps 1200 --threads 1 --out
   NAME`
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
 """
-NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm")
+NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
 
-
-STUDENTS = (("regression-720", "onedp-s-600"), ("onedp-ddpm", "pusht-keypoints-onedp-s"))
+STUDENTS = (
+    ("regression-720", "onedp-s-600"),
+    ("onedp-ddpm", "pusht-keypoints-onedp-s"),
+    ("edm-fine", "pusht-keypoints-edm-onedp-s"),
+)
 """Students that are compared with another student."""
 
 
