@@ -15,6 +15,7 @@ def always(monkeypatch, request):
     monkeypatch.setattr(conv1d, "FEW_ROWS", 1000 if request.param == "few rows" else 0)
     monkeypatch.setattr(conv1d, "FEW_STEPS", 1000 if request.param == "few steps" else 0)
     monkeypatch.setattr(conv1d, "MANY_WEIGHTS", 0)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
 
 
 CONVOLUTIONS = [(3, 5, 5, 1, 2), (4, 4, 3, 2, 1), (2, 6, 1, 1, 0), (3, 3, 4, 3, 0)]
@@ -62,3 +63,15 @@ def _operations(layer: nn.Module, x: torch.Tensor) -> list:
     with torch.profiler.profile() as profile:
         layer(x)
     return list(profile.events())
+
+
+@pytest.mark.parametrize(
+    ("capability", "bf16", "product"), [("AVX2", False, 1), ("AVX512", False, 0), ("AVX512", True, 1)]
+)
+def test_batches_are_products_where_these_are_faster(monkeypatch, capability, bf16, product):
+    monkeypatch.setattr(conv1d, "FEW_ROWS", 0)
+    monkeypatch.setattr(conv1d, "FEW_STEPS", 8)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    layer = Conv1d(2, 3, 5, padding=2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        assert ("aten::convolution" not in {node.name for node in _operations(layer, torch.randn(9, 2, 8))}) == product

@@ -71,7 +71,7 @@ def run_training(
     ``run`` identifies the run: a checkpoint with another one is refused. Raises ``TrainingError`` on a loss that is
     not finite.
     """
-    state = _initial_state(method, accelerator)
+    state = initial_state(method, accelerator)
     checkpoint = out / "checkpoint"
     if resume:
         state.load(checkpoint, run)
@@ -93,7 +93,7 @@ def run_training(
     loader = make_loader(method, data, config, accelerator, range(state.step, last))
     with closing(loader):
         while state.step < last:
-            logs = _train_step(method, state, loader, config, accelerator)
+            logs = train_step(method, state, loader, config, accelerator)
             state.step += 1
             state.seconds = before + time.perf_counter() - start  # logs, diagnostics and checkpoints included
             bar.update()
@@ -170,7 +170,8 @@ def diagnose(
     return method.diagnose(result_network(method, state), batch, generator)
 
 
-def _initial_state(method: Method, accelerator: Accelerator) -> TrainState:
+def initial_state(method: Method, accelerator: Accelerator) -> TrainState:
+    """Step 0 of a method's networks, moved to the device, with their optimizers and averages."""
     for network in method.networks.values():
         network.to(accelerator.device)
     optimizers = {}
@@ -188,7 +189,7 @@ def _initial_state(method: Method, accelerator: Accelerator) -> TrainState:
     return TrainState(0, method.networks, averages, optimizers)
 
 
-def _train_step(
+def train_step(
     method: Method, state: TrainState, loader: BatchLoader, config: LoopConfig, accelerator: Accelerator
 ) -> dict[str, Tensor]:
     """All updates of one step; each has its own batch and draws, keyed by (seed, step, position).
