@@ -30,7 +30,7 @@ def test_turns_and_lengths() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lift", "can", "square", "metaworld-push", "metaworld-drawer-open"])
+@pytest.mark.parametrize("name", ["lift", "lift-moving", "can", "square", "metaworld-push", "metaworld-drawer-open"])
 def test_expert_succeeds_with_noise(name: str) -> None:
     simulator = "metaworld" if name.startswith("metaworld") else "robosuite"
     if importlib.util.find_spec(simulator) is None:

@@ -10,6 +10,7 @@ from onedp.collect.expert import Expert, RecoveryNoise, Scripted
 from onedp.errors import OneDPError, unknown_choice
 from onedp.tasks import TASKS
 from onedp.tasks.metaworld import METAWORLD_TASKS
+from onedp.tasks.options import family_of
 
 ARM_NOISE = RecoveryNoise(scale=(0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.0))
 
@@ -23,6 +24,12 @@ def _lift(env: Any) -> Expert:
     from onedp.collect.robosuite_experts import LiftExpert
 
     return LiftExpert(env)
+
+
+def _lift_moving(env: Any) -> Expert:
+    from onedp.collect.robosuite_experts import LiftMovingExpert
+
+    return LiftMovingExpert(env)
 
 
 def _can(env: Any) -> Expert:
@@ -64,6 +71,7 @@ EXPERTS: dict[str, Scripted] = {
     "pusht-keypoints": _PUSHT,
     "pusht-state": _PUSHT,
     "lift": Scripted(_lift, ARM_NOISE, "grasps the cube by two faces from above and raises it"),
+    "lift-moving": Scripted(_lift_moving, ARM_NOISE, "follows the sliding cube, grasps it from above and raises it"),
     "can": Scripted(_can, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
     "square": Scripted(_square, ARM_NOISE, "grasps the nut by its handle, turns it square and lowers it over the peg"),
     **{
@@ -78,12 +86,13 @@ EXPERTS: dict[str, Scripted] = {
 
 
 def get_expert(task: str) -> Scripted:
-    """The expert of ``task``; raises ``OneDPError`` when it has none."""
-    if task in EXPERTS:
-        return EXPERTS[task]
-    if task in TASKS:
+    """The expert of ``task``, with options or without; raises ``OneDPError`` when it has none."""
+    family = family_of(task)
+    if family in EXPERTS:
+        return EXPERTS[family]
+    if family in TASKS:
         raise OneDPError(
             f"The task '{task}' has no scripted expert. Tasks that have one: {', '.join(sorted(EXPERTS))}. Train it on "
-            f"demonstrations of people: {TASKS[task].demonstrations}."
+            f"demonstrations of people: {TASKS[family].demonstrations}."
         )
     raise OneDPError(unknown_choice("task", task, EXPERTS))

@@ -105,6 +105,10 @@ class PickAndPlace(ABC):
     def grasp(self) -> Pose:
         """Where the gripper must be to close."""
 
+    def aim(self) -> ndarray:
+        """Where to steer so as to arrive at the grasp [m]; ahead of an object that moves."""
+        return self.grasp().position
+
     @abstractmethod
     def next_after_carry(self) -> Phase:
         """CARRY until the object is where it should be, then PLACE or RELEASE."""
@@ -159,12 +163,12 @@ class PickAndPlace(ABC):
         height = np.clip(4 * (side - 0.006), 0, self.style.hover) + np.clip(
             0.3 * (yaw_error - self.style.yaw_slack), 0, self.style.hover
         )
-        target = Pose(grasp.position + upwards(min(height, self.style.hover)), grasp.yaw)
+        target = Pose(self.aim() + upwards(min(height, self.style.hover)), grasp.yaw)
         return self.arm.towards(target, OPEN, self.style.speed)
 
     def close(self) -> ndarray:
         """Stay and close the fingers."""
-        return self.arm.towards(self.grasp(), CLOSE, 0.3)
+        return self.arm.towards(Pose(self.aim(), self.grasp().yaw), CLOSE, 0.3)
 
     def release(self) -> ndarray:
         """Open the fingers, and rise once they are open."""

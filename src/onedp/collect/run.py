@@ -115,6 +115,7 @@ def collect(
 
 
 def _environment(name: str) -> dict[str, Any]:
+    """What robomimic calls ``env_args``. A scene that our task changes is nothing that it could build."""
     from onedp.tasks.robosuite import RATE_HZ, SCENES
 
     if name not in SCENES:

@@ -110,6 +110,13 @@ def test_a_chunk_is_usable_after_its_latency(executor, actions, counters):
     assert counted == counters
 
 
+def test_a_task_of_deltas_says_how_its_robot_waits():
+    task = replace(TASK, hold_action=lambda last: -last)
+    actions, counters, _ = actions_of(Execution(FixedLatency(0.15), "sync"), task=task)
+    np.testing.assert_allclose(actions, [-1, -1, 2, 3, 4, -4, -4, 7, 8, 9, -9, -9], atol=1e-4)
+    assert counters == Counters(6, dropped=4, repeated=4, starved=2)
+
+
 def test_between_the_steps_of_a_policy_latency_is_counted_in_ticks():
     """At 50 Hz each action is held for five ticks, and 75 ms are four of them."""
     task = replace(TASK, ticks_per_step=5, max_steps=12)

@@ -145,7 +145,7 @@ def _run(
     """Run until every real episode is over; ``policy`` acts at the task's control rate."""
     runs = []
     for episode in episodes:
-        executor = execution.make_executor(policy.spec, ticks_per_step)
+        executor = execution.make_executor(policy.spec, ticks_per_step, task.hold_action)
         runs.append(_Run(episode, executor, ChunkRequests(policy, executor, episode.seed, execution.noise)))
     tick = 0
     while not all(run.episode.done for run in runs if isinstance(run.episode, Episode)):

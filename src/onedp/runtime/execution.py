@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onedp.errors import OneDPError, unknown_choice
-from onedp.runtime.executor import EXECUTORS, ChunkExecutor, make_executor
+from onedp.runtime.executor import EXECUTORS, ChunkExecutor, HoldAction, make_executor
 from onedp.runtime.latency import FixedLatency, LatencyModel
 from onedp.runtime.requests import NOISES
 from onedp.types import PolicySpec
@@ -34,10 +34,13 @@ class Execution:
         if self.replan_steps is not None and self.replan_steps < 1:
             raise OneDPError(f"A new chunk every {self.replan_steps} steps is not possible, expected 1 or more.")
 
-    def make_executor(self, spec: PolicySpec, ticks_per_step: int) -> ChunkExecutor:
-        """For one episode of a policy with ``spec``, in control ticks of which a policy's step has so many."""
+    def make_executor(self, spec: PolicySpec, ticks_per_step: int, hold: HoldAction | None = None) -> ChunkExecutor:
+        """For one episode of a policy with ``spec``, in control ticks of which a policy's step has so many.
+
+        ``hold``: the task's way to stay where the last action brought it; None: the last action again.
+        """
         ticks = None if self.replan_steps is None else self.replan_steps * ticks_per_step
-        return make_executor(self.executor, spec, ticks)
+        return make_executor(self.executor, spec, ticks, hold)
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ no policy: the robot's loop and an evaluation with charged latency drive the sam
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,9 @@ ENSEMBLE_DECAY = 0.01
 """m of ACT's weights exp(-m i), i = 0 for the oldest chunk (arXiv 2304.13705, sec. IV-B)."""
 REMEMBERED_DELAYS = 10
 
+HoldAction = Callable[[ndarray], ndarray]
+"""From the last action ``(Da,)`` to the one that keeps the robot there while there is no new one."""
+
 
 @dataclass
 class Counters:
@@ -31,7 +35,7 @@ class Counters:
     dropped: int = 0
     """Actions that were late: their tick had passed when the chunk came."""
     repeated: int = 0
-    """Ticks on which the last action was held, because there was no new one."""
+    """Ticks on which the robot was held where the last action brought it, because there was no new one."""
     starved: int = 0
     """Ticks without any action: none had ever come."""
     deadline_misses: int = 0
@@ -61,13 +65,15 @@ class ChunkExecutor(ABC):
     continues = False
     """Whether new chunks should be made to go on from the one before (``continuation``)."""
 
-    def __init__(self, spec: PolicySpec, replan_ticks: int | None = None):
+    def __init__(self, spec: PolicySpec, replan_ticks: int | None = None, hold: HoldAction | None = None):
         """``replan_ticks``: ticks from one observation that a chunk is made of to the next; None: the spec's Ta.
 
-        Raises ``SpecError`` when a chunk has fewer actions than that.
+        ``hold``: what is done on a tick without an action of its own; None: the last action again, which is right for
+        positions and would run on with deltas. Raises ``SpecError`` when a chunk has fewer actions than that.
         """
         self.counters = Counters()
         self.seams = Seams()
+        self._hold = hold
         self._replan = spec.n_action_steps if replan_ticks is None else replan_ticks
         if not 1 <= self._replan <= spec.chunk_length:
             raise SpecError(
@@ -117,7 +123,7 @@ class ChunkExecutor(ABC):
         return max(self._delays, default=0)
 
     def _count(self, action: ndarray | None) -> ndarray | None:
-        """``action``, or the last one again where there is none."""
+        """``action``, or what holds the robot after the last one where there is none."""
         if action is not None:
             self._last = action
             self.counters.executed += 1
@@ -125,11 +131,12 @@ class ChunkExecutor(ABC):
             self.counters.starved += 1
         else:
             self.counters.repeated += 1
+            return self._last if self._hold is None else self._hold(self._last)
         return self._last
 
 
 class SynchronousExecutor(ChunkExecutor):
-    """Executes Ta actions of a chunk, asks for the next, and holds the last action until it is usable."""
+    """Executes Ta actions of a chunk, asks for the next, and holds the robot until it is usable."""
 
     _end = 0  # first tick the chunk is not meant for
 
@@ -143,7 +150,7 @@ class SynchronousExecutor(ChunkExecutor):
         self._end = min(usable + self._replan, observed + len(chunk))
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
-        """The chunk's action for ``tick``, else the last one again, else None."""
+        """The chunk's action for ``tick``, else what holds the robot, else None."""
         tail = self.tail(tick) if tick < self._end else None
         return self._count(None if tail is None else tail[0])
 
@@ -156,7 +163,7 @@ class DropLateExecutor(ChunkExecutor):
         return self._chunk is None or tick >= self._observed + self._replan
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
-        """The newest chunk's action for ``tick``, else the last one again, else None."""
+        """The newest chunk's action for ``tick``, else what holds the robot, else None."""
         tail = self.tail(tick)
         return self._count(None if tail is None else tail[0])
 
@@ -164,8 +171,8 @@ class DropLateExecutor(ChunkExecutor):
 class EnsembleExecutor(DropLateExecutor):
     """As drop-late, but executes the mean of all chunks that reach ``tick`` (ACT's temporal ensembling)."""
 
-    def __init__(self, spec: PolicySpec, replan_ticks: int | None = None):
-        super().__init__(spec, replan_ticks)
+    def __init__(self, spec: PolicySpec, replan_ticks: int | None = None, hold: HoldAction | None = None):
+        super().__init__(spec, replan_ticks, hold)
         self._chunks: list[tuple[int, ndarray]] = []
 
     def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
@@ -197,8 +204,10 @@ EXECUTORS: dict[str, type[ChunkExecutor]] = {
 }
 
 
-def make_executor(name: str, spec: PolicySpec, replan_ticks: int | None = None) -> ChunkExecutor:
+def make_executor(
+    name: str, spec: PolicySpec, replan_ticks: int | None = None, hold: HoldAction | None = None
+) -> ChunkExecutor:
     """A fresh executor of the table for one episode; raises ``OneDPError`` on other names."""
     if name not in EXECUTORS:
         raise OneDPError(unknown_choice("executor", name, EXECUTORS))
-    return EXECUTORS[name](spec, replan_ticks)
+    return EXECUTORS[name](spec, replan_ticks, hold)

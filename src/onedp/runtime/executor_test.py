@@ -158,3 +158,17 @@ def test_executions_say_what_they_are_and_refuse_unknown_names():
         Execution(replan_steps=0)
     with pytest.raises(OneDPError, match="Unknown executor 'x'"):
         make_executor("x", SPEC)
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_while_it_waits_the_robot_is_held_the_tasks_way(name):
+    """With deltas the last action again would run on; the action after the wait counts as before."""
+    executor = make_executor(name, SPEC, 2, hold=lambda last: last * 0)
+    executor.deliver(chunk(1), observed=0, usable=3)
+    actions = [executor.action(tick) for tick in range(3, 9)]
+    assert [None if action is None else float(action[0]) for action in actions] == [4, 5, 0, 0, 0, 0]
+    assert executor.counters == Counters(executed=2, dropped=3, repeated=4)
+    executor.deliver(chunk(20), observed=8, usable=9)
+    new = executor.action(9)
+    assert new is not None
+    assert new[0] == 21

@@ -7,16 +7,21 @@ import os
 import sys
 
 from onedp.errors import OneDPError, unknown_choice
+from onedp.tasks import pusht_moving, robosuite_moving
 from onedp.tasks.metaworld import METAWORLD_TASKS
+from onedp.tasks.options import Families, family_of, task_with_options
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
-from onedp.tasks.pusht_moving import FAMILIES, moving_task
 from onedp.tasks.robosuite import ROBOSUITE_TASKS
 from onedp.tasks.task import Environment, StepResult, Task
 
-_PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE, *map(moving_task, FAMILIES))
-TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
+FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES}
+"""Tasks with options; the table below has each with its defaults."""
 
-__all__ = ["TASKS", "Environment", "StepResult", "Task", "get_task"]
+_MOVING = [task_with_options(name, FAMILIES) for name in FAMILIES]
+_PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)
+TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
+
+__all__ = ["FAMILIES", "TASKS", "Environment", "StepResult", "Task", "get_task"]
 
 
 def get_task(name: str) -> Task:
@@ -26,8 +31,8 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    if name.partition("@")[0] in FAMILIES:
-        return moving_task(name)
+    if family_of(name) in FAMILIES:
+        return task_with_options(name, FAMILIES)
     if ":" not in name:
         raise OneDPError(unknown_choice("task", name, TASKS) + " A task of your own is given as my_module:my_task.")
     module_name, attribute = name.split(":", 1)

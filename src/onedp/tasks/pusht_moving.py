@@ -6,13 +6,12 @@ that latencies below 0.1 s differ: it keeps its steps of 0.1 s, and an action is
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy import ndarray
 
-from onedp.errors import OneDPError, unknown_choice
+from onedp.errors import OneDPError
 from onedp.tasks.pusht import PUSHT_KEYPOINTS, WORKSPACE_PX, PushTEnvironment, keypoint_features
 from onedp.tasks.task import StepResult, Task
 
@@ -43,6 +42,10 @@ class Drift:
         if self.speed < 0 or self.nudge < 0 or self.every <= 0 or self.limit <= 0:
             raise OneDPError(f"Speed and nudge of {self.name} must be 0 or more, every and limit above 0, not {self}.")
 
+    def task(self, name: str) -> Task:
+        """The task of these options."""
+        return _moving(name, self)
+
     def make_env(self) -> DriftEnvironment:
         """A fresh simulator."""
         return DriftEnvironment(self)
@@ -70,30 +73,20 @@ class Reset:
         """Time limit [s], if it happens as late as it may."""
         return self.latest + self.after
 
+    def task(self, name: str) -> Task:
+        """The task of these options."""
+        return _moving(name, self)
+
     def make_env(self) -> ResetEnvironment:
         """A fresh simulator."""
         return ResetEnvironment(self)
 
 
 FAMILIES: dict[str, type[Drift] | type[Reset]] = {"pusht-drift": Drift, "pusht-reset": Reset}
+"""Name to options; ``onedp.tasks.options`` makes the tasks."""
 
 
-def moving_task(name: str) -> Task:
-    """``pusht-drift``, or with options: ``pusht-drift@speed=20,nudge=30``. Raises ``OneDPError``."""
-    family, _, text = name.partition("@")
-    if family not in FAMILIES:
-        raise OneDPError(unknown_choice("task with options", family, FAMILIES))
-    valid = [field.name for field in dataclasses.fields(FAMILIES[family])]
-    values: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        key, _, value = part.partition("=")
-        if key not in valid:
-            raise OneDPError(unknown_choice(f"option of {family}", key, valid))
-        try:
-            values[key] = float(value)
-        except ValueError as error:
-            raise OneDPError(f"The option '{part}' of {family} is no number: expected {key}=NUMBER.") from error
-    options = FAMILIES[family](**values)
+def _moving(name: str, options: Drift | Reset) -> Task:
     return replace(
         PUSHT_KEYPOINTS,
         name=name,

@@ -27,6 +27,9 @@ RATE_HZ = 20.0
 CONSTRUCTION_SEED = 0
 """What robosuite draws while it builds a model (the size of Lift's cube) is the same in every environment."""
 
+ACTIONS_PER_ARM = 7
+"""Six pose deltas and the gripper, for each arm."""
+
 HUMAN_DATA = "robomimic HDF5 of the task (Mandlekar et al., arXiv 2108.03298), or scripted: onedp collect"
 
 
@@ -155,10 +158,23 @@ def robosuite_features(scene: Scene, arrays: Mapping[str, ndarray]) -> dict[str,
     return {name: np.asarray(arrays[name], dtype=np.float32) for name in names}
 
 
+def rest(scene: Scene, obs: Mapping[str, ndarray]) -> ndarray:
+    """Zero deltas; a gripper command of 0 leaves the fingers as they are."""
+    return np.zeros(ACTIONS_PER_ARM * scene.arms, dtype=np.float32)
+
+
+def hold(last: ndarray) -> ndarray:
+    """Zero deltas, and the grippers go on with what they were told last."""
+    held = np.zeros_like(last)
+    grippers = slice(ACTIONS_PER_ARM - 1, None, ACTIONS_PER_ARM)
+    held[grippers] = last[grippers]
+    return held
+
+
 def robosuite_task(name: str, scene: Scene) -> Task:
     """The row of the task table for ``scene``."""
     fields = observation_fields(scene)
-    action = FieldSpec("action", (7 * scene.arms,), "1")
+    action = FieldSpec("action", (ACTIONS_PER_ARM * scene.arms,), "1")
     return Task(
         name=name,
         spec=PolicySpec(
@@ -174,6 +190,8 @@ def robosuite_task(name: str, scene: Scene) -> Task:
         max_steps=scene.max_steps,
         demonstrations=HUMAN_DATA,
         raw_fields=fields,
+        rest_action=partial(rest, scene),
+        hold_action=hold,
     )
 
 

@@ -40,6 +40,10 @@ RestAction = Callable[[Mapping[str, ndarray]], ndarray]
 """From one observation ``{name: (*shape)}`` to the action ``(Da,)`` that keeps the robot where it is."""
 
 
+HoldAction = Callable[[ndarray], ndarray]
+"""From the last action ``(Da,)`` to the one that keeps the robot where that one brought it."""
+
+
 @runtime_checkable
 class Environment(Protocol):
     """One simulated robot. The same seed and actions give the same episode, bit for bit."""
@@ -83,6 +87,9 @@ class Task:
     the steps of its policy."""
     rest_action: RestAction | None = None
     """What a robot does that has no action yet; needed where latency is charged."""
+    hold_action: HoldAction | None = None
+    """What a robot does that waits for its next chunk; None: its last action again, which is right for positions. With
+    actions that are deltas that would go on and on."""
 
     @property
     def control_hz(self) -> float:

@@ -22,7 +22,7 @@ every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def with_marks(task: Task) -> Any:
     """The task for a test that runs its simulator: skipped when that is not installed, slow when it is large."""
     make: Any = task.make_env
-    simulator = getattr(make, "func", make).__module__.rsplit(".", 1)[-1]
+    simulator = getattr(make, "func", make).__module__.rsplit(".", 1)[-1].partition("_")[0]
     if simulator not in ("robosuite", "metaworld"):
         return task
     missing = importlib.util.find_spec(simulator) is None
