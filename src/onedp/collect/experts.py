@@ -13,11 +13,7 @@ from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.options import family_of
 
 ARM_NOISE = RecoveryNoise(scale=(0.15, 0.15, 0.15, 0.08, 0.08, 0.08, 0.0))
-
-
 HAND_NOISE = RecoveryNoise(scale=(0.25, 0.25, 0.25, 0.0))
-STEADY_HAND = RecoveryNoise(scale=(0.1, 0.1, 0.1, 0.0))
-"""For a peg in a hole: with the noise above the policy lost 2 of 4 pegs."""
 
 
 def _lift(env: Any) -> Expert:
@@ -75,11 +71,7 @@ EXPERTS: dict[str, Scripted] = {
     "can": Scripted(_can, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
     "square": Scripted(_square, ARM_NOISE, "grasps the nut by its handle, turns it square and lowers it over the peg"),
     **{
-        task.name: Scripted(
-            _metaworld,
-            STEADY_HAND if "peg" in task.name else HAND_NOISE,
-            "is Meta-World's own scripted policy, slowed down at random",
-        )
+        task.name: Scripted(_metaworld, HAND_NOISE, "is Meta-World's own scripted policy, slowed down at random")
         for task in METAWORLD_TASKS
     },
 }

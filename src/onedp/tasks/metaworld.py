@@ -1,9 +1,13 @@
-"""Eight tasks of Meta-World (its MT10 without reach and drawer-close), state observations with the goal in them."""
+"""Eight tasks of Meta-World (its MT10 without reach and drawer-close), state observations with the goal in them.
+
+Each alone, and all as one task that tells its policy by an index which of them it is in.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +16,7 @@ from numpy import ndarray
 
 from onedp.errors import OneDPError
 from onedp.tasks.mujoco_camera import Camera, choose_renderer
-from onedp.tasks.task import StepResult, Task
+from onedp.tasks.task import Environment, StepResult, Task
 from onedp.types import FieldSpec, PolicySpec
 
 NAMES = (
@@ -30,6 +34,8 @@ STATE = FieldSpec("state", (39,), "m and quaternions")
 RATE_HZ = 80.0
 MAX_STEPS = 500
 PREFIX = "metaworld-"
+TASK_INDEX = FieldSpec("task", (1,), "1", "int64", classes=len(NAMES))
+"""Place of the task in ``NAMES``; the state alone does not always tell (open or close the window)."""
 ACTION = FieldSpec("action", (4,), "1")
 
 _MODEL_ARRAYS = ("body_pos", "body_quat", "site_pos", "site_quat", "geom_pos", "geom_quat")
@@ -88,6 +94,36 @@ class MetaworldEnvironment:
         return {STATE.name: self.observation.astype(np.float32)}
 
 
+class EightTasks:
+    """The task with the index ``seed % 8`` in each episode; the simulations are built when they are needed."""
+
+    def __init__(self) -> None:
+        self._environments = [MetaworldEnvironment(name) for name in NAMES]
+        self._index = 0
+
+    @property
+    def current(self) -> MetaworldEnvironment:
+        """The simulation of this episode."""
+        return self._environments[self._index]
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """A layout of the task ``seed % 8``, the one that this task alone has with the same seed."""
+        self._index = seed % len(NAMES)
+        return self._with_index(self.current.reset(seed))
+
+    def step(self, action: ndarray) -> StepResult:
+        """As in the task alone."""
+        result = self.current.step(action)
+        return replace(result, obs=self._with_index(result.obs))
+
+    def render(self, size: int) -> ndarray:
+        """The scene of this episode."""
+        return self.current.render(size)
+
+    def _with_index(self, obs: dict[str, ndarray]) -> dict[str, ndarray]:
+        return {**obs, TASK_INDEX.name: np.array([self._index], dtype=np.int64)}
+
+
 def _make(name: str) -> Any:
     choose_renderer()
     try:
@@ -106,29 +142,32 @@ def _make(name: str) -> Any:
     return simulator
 
 
-def _features(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    names = [STATE.name] + ([ACTION.name] if ACTION.name in arrays else [])
-    return {name: np.asarray(arrays[name], dtype=np.float32) for name in names}
+def _features(fields: tuple[FieldSpec, ...], arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    present = [*fields, *([ACTION] if ACTION.name in arrays else [])]
+    return {field.name: np.asarray(arrays[field.name], dtype=field.dtype) for field in present}
 
 
-def metaworld_task(name: str) -> Task:
-    """The row of the task table for Meta-World's ``name`` (without -v3)."""
+def _task(name: str, make_env: Callable[[], Environment], fields: tuple[FieldSpec, ...]) -> Task:
     return Task(
         name=PREFIX + name,
         spec=PolicySpec(
-            observations=(STATE,),
+            observations=fields,
             action=ACTION,
             action_low=(-1.0,) * 4,
             action_high=(1.0,) * 4,
             rate_hz=RATE_HZ,
         ),
-        make_env=partial(MetaworldEnvironment, name),
-        features=_features,
-        raw_arrays=(STATE.name,),
+        make_env=make_env,
+        features=partial(_features, fields),
+        raw_arrays=tuple(field.name for field in fields),
         max_steps=MAX_STEPS,
         demonstrations="none of people; scripted: onedp collect",
-        raw_fields=(STATE,),
+        raw_fields=fields,
     )
 
 
-METAWORLD_TASKS = tuple(metaworld_task(name) for name in NAMES)
+METAWORLD_TASKS = (
+    *(_task(name, partial(MetaworldEnvironment, name), (STATE,)) for name in NAMES),
+    _task("eight", EightTasks, (STATE, TASK_INDEX)),
+)
+"""Each of Meta-World's tasks (their names there without -v3), and all eight for one policy."""
