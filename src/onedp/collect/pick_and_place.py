@@ -18,6 +18,10 @@ from numpy import ndarray
 from onedp.collect.arm import CLOSE, OPEN, Arm, Pose, upwards
 from onedp.tasks.robosuite import RobosuiteEnvironment
 
+CLOSED_BELOW_M = 0.065
+"""Opening at which fingers that touch the object have closed on it; wider, they have not begun. Cube, can and handle
+are 0.03 to 0.05 m thick, the open hand is 0.08."""
+
 
 class Phase(Enum):
     """Where an episode is."""
@@ -129,7 +133,7 @@ class PickAndPlace(ABC):
         if self.phase is Phase.REACH:
             return Phase.CLOSE if self._at_grasp() else Phase.REACH
         if self.phase is Phase.CLOSE:
-            if held and self.arm.finger_speed < 0.02:
+            if held and self.arm.finger_speed < 0.02 and self.arm.opening < CLOSED_BELOW_M:
                 return Phase.CARRY
             slipped = self._distance() > 0.03 or (self.arm.opening < 0.004 and not held)
             return self._again() if slipped else Phase.CLOSE
