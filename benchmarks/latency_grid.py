@@ -34,7 +34,9 @@ HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away). Intervals are at 95 %. `latency_ms` in the files depends on what else the machine did.
+fades it away), in units of the action. Intervals are at 95 %. Without latency drop-late does what sync does; where an
+executor was not run without latency, its budget is measured against sync. `latency_ms` in the files depends on what
+else the machine did.
 """
 MARKERS = {"sync": "o", "drop-late": "s", "ensemble": "^", "rtc": "D"}
 
@@ -150,7 +152,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
     """Markdown: one row a cell, and the latency budgets below."""
     lines = [
         "| task | policy | sampler | latency | executor | replan | starts | success | score | time to success [s] | "
-        "dropped | repeated | starved | jump [px] |",
+        "dropped | repeated | starved | jump |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(results, key=lambda row: (row.task, row.policy, row.sampler, charged_s(row), row.label)):
@@ -171,13 +173,26 @@ def table(results: Sequence[EvaluationResult]) -> str:
     return "\n".join([*lines, "", *_budgets(results)])
 
 
+def lines_of(results: Sequence[EvaluationResult]) -> dict[tuple[str, str, str], list[EvaluationResult]]:
+    """Cells of each line, by latency. A line without a cell of no latency starts at that of sync."""
+    lines: dict[tuple[str, str, str], list[EvaluationResult]] = {}
+    for row in sorted(results, key=lambda row: (line_of(row), charged_s(row))):
+        lines.setdefault(line_of(row), []).append(row)
+    for rows in lines.values():
+        timing = rows[0].timing
+        assert timing is not None
+        if charged_s(rows[0]) > 0 and timing.noise == "fresh":
+            sync = (*line_of(rows[0])[:2], f"sync, replan {timing.replan_steps}")
+            rows[:0] = [row for row in lines.get(sync, []) if charged_s(row) == 0]
+    return lines
+
+
 def _budgets(results: Sequence[EvaluationResult]) -> list[str]:
     lines = [
         "Latency budget: the largest latency measured up to which 95 % of the success without it is kept.",
         "",
     ]
-    keyed = sorted(results, key=line_of)
-    for line, rows in itertools.groupby(keyed, key=line_of):
+    for line, rows in lines_of(results).items():
         budget = latency_budget(rows)
         if budget is not None:
             lines.append(f"- {', '.join(line)}: {1000 * budget:.0f} ms")
@@ -185,29 +200,49 @@ def _budgets(results: Sequence[EvaluationResult]) -> list[str]:
 
 
 def draw(results: Sequence[EvaluationResult], path: Path) -> None:
-    """Success and score with 95 % intervals against the latency: a column a task, a line a policy and executor."""
+    """Success and score with 95 % intervals against the latency: a column a task, a line a policy and executor.
+
+    Where the score says no more than success does, the time to success [s] stands in its place.
+    """
     tasks = sorted({row.task for row in results})
     names = sorted({line_of(row)[1] for row in results})
+    ticks = sorted({round(1000 * charged_s(row)) for row in results})
+    scored = any(row.score_mean != row.success_rate for row in results)
     figure = Figure(figsize=(max(6.0, 3.0 * len(tasks)), 5.4))
     panels = figure.subplots(2, len(tasks), sharey="row", squeeze=False)
     handles: dict[str, Any] = {}
     for (upper, lower), task in zip(panels.T, tasks, strict=True):
         own = [row for row in results if row.task == task]
         _panel(upper, own, names, lambda row: (row.success_rate, *row.success_ci95))
-        _panel(lower, own, names, lambda row: (row.score_mean, *row.score_ci95))
+        _panel(lower, own, names, _score if scored else _time_to_success)
+        for axes in (upper, lower):
+            axes.set_xscale("log")
+            axes.set_xticks([tick + 10 for tick in ticks], [str(tick) for tick in ticks])
+            axes.set_xticks([], minor=True)
         upper.set_title(task, fontsize=8)
         upper.set_ylim(0, 1)
         lower.set_xlabel("charged latency [ms]")
         artists, labels = upper.get_legend_handles_labels()
         handles.update(zip(labels, artists, strict=True))
     panels[0, 0].set_ylabel("success")
-    panels[1, 0].set_ylabel("score")
+    panels[1, 0].set_ylabel("score" if scored else "time to success [s]")
     legend_in = 0.17 * len(handles) + 0.1
     figure.set_figheight(5.0 + legend_in)
     figure.legend(handles.values(), handles.keys(), loc="lower center", fontsize=7, frameon=False)
     figure.tight_layout(rect=(0, legend_in / (5.0 + legend_in), 1, 1))
     with replaced_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:] or "png")
+
+
+def _score(row: EvaluationResult) -> tuple[float, float, float]:
+    return (row.score_mean, *row.score_ci95)
+
+
+def _time_to_success(row: EvaluationResult) -> tuple[float, float, float]:
+    """The mean without an interval; NaN where nothing succeeded."""
+    assert row.timing is not None
+    mean = float("nan") if row.timing.completion_s is None else row.timing.completion_s
+    return mean, mean, mean
 
 
 def _panel(
@@ -217,9 +252,7 @@ def _panel(
     value: Callable[[EvaluationResult], tuple[float, float, float]],
 ) -> None:
     """``value``: a row's number and the ends of its interval."""
-    lines = itertools.groupby(sorted(results, key=line_of), key=line_of)
-    for index, ((_, name, how), cells) in enumerate(lines):
-        rows = sorted(cells, key=charged_s)
+    for index, ((_, name, how), rows) in enumerate(lines_of(results).items()):
         executor = how.split(",")[0]
         y, low, high = np.array([value(row) for row in rows]).T
         axes.errorbar(
@@ -234,10 +267,6 @@ def _panel(
             markersize=4,
             label=f"{name}, {how}",
         )
-    axes.set_xscale("log")
-    ticks = (0, 20, 80, 200, 680)
-    axes.set_xticks([tick + 10 for tick in ticks], [str(tick) for tick in ticks])
-    axes.set_xticks([], minor=True)
 
 
 def main(options: Options) -> None:

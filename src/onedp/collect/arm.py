@@ -101,11 +101,6 @@ def down(yaw: float) -> ndarray:
     return np.array([[-sin, cos, 0], [cos, sin, 0], [0, 0, -1]])
 
 
-def gripper_yaw(rotation: ndarray) -> float:
-    """The ``yaw`` of ``down``, of a gripper that points down more or less [rad]."""
-    return float(np.arctan2(rotation[1, 1], rotation[0, 1]))
-
-
 def rotation_vector(matrix: ndarray) -> ndarray:
     """Axis times angle [rad] of a rotation matrix."""
     from scipy.spatial.transform import Rotation

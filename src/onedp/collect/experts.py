@@ -22,6 +22,12 @@ def _lift(env: Any) -> Expert:
     return LiftExpert(env)
 
 
+def _lift_45(env: Any) -> Expert:
+    from onedp.collect.robosuite_experts import Lift45Expert
+
+    return Lift45Expert(env)
+
+
 def _lift_moving(env: Any) -> Expert:
     from onedp.collect.robosuite_experts import LiftMovingExpert
 
@@ -68,6 +74,8 @@ EXPERTS: dict[str, Scripted] = {
     "pusht-state": _PUSHT,
     "lift": Scripted(_lift, ARM_NOISE, "grasps the cube by two faces from above and raises it"),
     "lift-moving": Scripted(_lift_moving, ARM_NOISE, "follows the sliding cube, grasps it from above and raises it"),
+    "pose-reset": Scripted(_lift, ARM_NOISE, "grasps the cube from above and raises it, wherever it is now"),
+    "lift-45": Scripted(_lift_45, ARM_NOISE, "turns the wrist 45 degrees to either side at random and raises the cube"),
     "can": Scripted(_can, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
     "square": Scripted(_square, ARM_NOISE, "grasps the nut by its handle, turns it square and lowers it over the peg"),
     **{

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from onedp.collect.arm import CLOSE, Pose, gripper_yaw, nearest_turn, shortened, upwards, yaw_of
+from onedp.collect.arm import CLOSE, Pose, nearest_turn, shortened, upwards, yaw_of
 from onedp.collect.pick_and_place import Phase, PickAndPlace
+from onedp.tasks.robosuite_cube import gripper_yaw
 from onedp.tasks.robosuite_moving import LiftMovingEnvironment
+from onedp.tasks.robosuite_ways import WAY_RAD
 
 WRIST_REACH_RAD = 1.8
 """Yaw to either side that the Panda's last joint reaches from where it starts, with room to spare."""
@@ -48,6 +50,15 @@ class LiftExpert(PickAndPlace):
     def carry(self) -> ndarray:
         """Straight up."""
         return self.arm.towards(Pose(self.arm.position + upwards(0.1), self._chosen_yaw()), CLOSE, self.style.speed)
+
+
+class Lift45Expert(LiftExpert):
+    """Turns the wrist by 45 degrees one way or the other, as the toss of a coin says."""
+
+    def choose_yaw(self) -> float:
+        """One of the two ways that are as near to the neutral wrist."""
+        _, rotation = self.arm.body(self.body)
+        return nearest_turn(yaw_of(rotation), WAY_RAD * np.sign(self.style.turn), np.pi / 2)
 
 
 class LiftMovingExpert(LiftExpert):

@@ -12,6 +12,7 @@ from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.options import Families, family_of, task_with_options
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.robosuite import ROBOSUITE_TASKS
+from onedp.tasks.robosuite_ways import LIFT_45
 from onedp.tasks.task import Environment, StepResult, Task
 
 FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES}
@@ -19,7 +20,7 @@ FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES}
 
 _MOVING = [task_with_options(name, FAMILIES) for name in FAMILIES]
 _PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)
-TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
+TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, LIFT_45, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
 
 __all__ = ["FAMILIES", "TASKS", "Environment", "StepResult", "Task", "get_task"]
 

@@ -1,4 +1,4 @@
-"""robosuite tasks in which the object does not wait: in ``lift-moving`` the cube slides to and fro.
+"""robosuite tasks in which the cube does not wait: it slides to and fro, or is put somewhere else once.
 
 A policy of ``lift`` sees and does the same here. What happens to the object is drawn from the seed, apart from the
 simulator's own randomness, so a start looks like that of ``lift`` with the same seed.
@@ -7,13 +7,13 @@ simulator's own randomness, so a start looks like that of ``lift`` with the same
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError
-from onedp.tasks.robosuite import RATE_HZ, SCENES, RobosuiteEnvironment, robosuite_task
+from onedp.tasks.robosuite import RATE_HZ, SCENES, robosuite_task
+from onedp.tasks.robosuite_cube import CubeEnvironment, standing
 from onedp.tasks.task import StepResult, Task
 
 TURN_AT_M = 0.15
@@ -22,6 +22,8 @@ SLIPPERY = (1e-4, 0.0, 0.0)
 """Friction of the table under a driven cube: what moves it is the drive alone."""
 LIFTED_M = 0.005
 """A cube so far above its place on the table is no longer driven."""
+CLEARANCE_M = 0.1
+"""A cube that is put somewhere else lands so far from the gripper and from where it was, seen from above."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class LiftMoving:
     slowest: float = -1.0
     """Lowest speed [m/s] of an episode: each draws its own between this and ``speed``, as demonstrations should. Below
     0: all episodes have ``speed``."""
-    limit: float = 15.0
+    limit: float = 10.0
     """Time limit [s]."""
 
     name = "lift-moving"
@@ -64,57 +66,85 @@ class LiftMoving:
         return LiftMovingEnvironment(self)
 
 
-FAMILIES: dict[str, type[LiftMoving]] = {"lift-moving": LiftMoving}
+@dataclass(frozen=True)
+class PoseReset:
+    """``pose-reset``: once, while the arm is on its way, the cube is put somewhere else. Only what follows counts."""
+
+    earliest: float = 0.4
+    """First moment at which it may happen [s]; the moment is random. A cube in the hand is taken out of it."""
+    latest: float = 1.2
+    """Last moment [s]."""
+    after: float = 8.0
+    """Time left from then on [s]."""
+
+    name = "pose-reset"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.earliest <= self.latest or self.after <= 0:
+            raise OneDPError(f"{self.name} needs 0 < earliest <= latest and after above 0, not {self}.")
+
+    def task(self, name: str) -> Task:
+        """``lift`` with a cube that is moved once."""
+        lift = robosuite_task(name, SCENES["lift"])
+        return replace(
+            lift,
+            spec=replace(lift.spec, horizon=32),
+            make_env=self.make_env,
+            max_steps=round((self.latest + self.after) * RATE_HZ),
+        )
+
+    def make_env(self) -> PoseResetEnvironment:
+        """A fresh simulator."""
+        return PoseResetEnvironment(self)
+
+
+FAMILIES: dict[str, type[LiftMoving] | type[PoseReset]] = {"lift-moving": LiftMoving, "pose-reset": PoseReset}
 """Name to options; ``onedp.tasks.options`` makes the tasks."""
 
 
-class LiftMovingEnvironment(RobosuiteEnvironment):
+def _own_random(seed: int, stream: int) -> np.random.Generator:
+    """Randomness of what happens to the cube, apart from the simulator's and the policy's."""
+    return np.random.default_rng([stream, seed])
+
+
+class LiftMovingEnvironment(CubeEnvironment):
     """Gives the cube its velocity before every control step; the physics resolves contacts."""
 
     def __init__(self, options: LiftMoving):
-        super().__init__(SCENES["lift"])
+        super().__init__()
         self._options = options
         self._speed = self._heading = 0.0
-        self._rest_height = 0.0
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``lift`` with this seed, with the cube somewhere else along y."""
-        random = np.random.default_rng([3, seed])
+        random = _own_random(seed, stream=3)
         place = random.uniform(-TURN_AT_M, TURN_AT_M)
         self._heading = random.choice([-1.0, 1.0])
         slowest = self._options.slowest
         self._speed = self._options.speed if slowest < 0 else random.uniform(slowest, self._options.speed)
         super().reset(seed)
         self._make_table_slippery()
-        pose = self._cube_pose()
+        pose = self.cube_pose
         pose[1] = place
-        self._data.set_joint_qpos(self._joint, pose)
-        self._rest_height = float(self.simulator.table_offset[2] + self.simulator.cube.size[2])
-        self.simulator.sim.forward()
-        return self._observe(self.simulator._get_observations(force_update=True))
+        return self.put_cube(pose)
 
     def step(self, action: ndarray) -> StepResult:
         """Drive the cube if it is free, then act for one control step."""
         if self.drives:
-            y = self._cube_pose()[1]
+            y = self.cube_pose[1]
             if abs(y) >= TURN_AT_M and np.sign(y) == self._heading:
                 self._heading = -self._heading
-            velocity = np.array(self._data.get_joint_qvel(self._joint))
-            velocity[:2] = 0.0, self._heading * self._speed
-            velocity[3:] = 0.0
-            self._data.set_joint_qvel(self._joint, velocity)
+            self.push_cube(np.array([0.0, self._heading * self._speed]))
         return super().step(action)
 
     @property
     def drives(self) -> bool:
         """Whether the cube is on the table and not between two fingers that touch it."""
-        robot = self.simulator.robots[0]
-        held = self.simulator._check_grasp(gripper=robot.gripper["right"], object_geoms=self.simulator.cube)
-        return not held and float(self._cube_pose()[2]) < self._rest_height + LIFTED_M
+        return not self.held and float(self.cube_pose[2]) < self.rest_height + LIFTED_M
 
     def y_ahead(self, seconds: float) -> float:
         """Where along y [m] the cube will be so much later if nothing touches it: for experts that see the motion."""
-        y = float(self._cube_pose()[1])
+        y = float(self.cube_pose[1])
         if not self.drives or self._speed == 0:
             return y
         # unfold the way to and fro: forwards from -TURN_AT_M to TURN_AT_M and back again
@@ -122,21 +152,45 @@ class LiftMovingEnvironment(RobosuiteEnvironment):
         folded = unfolded % (4 * TURN_AT_M)
         return (folded if folded <= 2 * TURN_AT_M else 4 * TURN_AT_M - folded) - TURN_AT_M
 
-    @property
-    def _joint(self) -> str:
-        return str(self.simulator.cube.joints[0])
-
-    @property
-    def _data(self) -> Any:
-        return self.simulator.sim.data
-
-    def _cube_pose(self) -> ndarray:
-        """Position and quaternion (7,)."""
-        return np.array(self._data.get_joint_qpos(self._joint))
-
     def _make_table_slippery(self) -> None:
         """The table's friction counts in its contacts, and is almost none."""
         model = self.simulator.sim.model._model
         table = model.geom("table_collision").id
         model.geom_priority[table] = 1
         model.geom_friction[table] = SLIPPERY
+
+
+class PoseResetEnvironment(CubeEnvironment):
+    """Puts the cube somewhere else once, at a moment drawn from the seed."""
+
+    def __init__(self, options: PoseReset):
+        super().__init__()
+        self._options = options
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """The start of ``lift`` with this seed."""
+        self._random = _own_random(seed, stream=4)
+        self._reset_tick = round(self._random.uniform(self._options.earliest, self._options.latest) * RATE_HZ)
+        self._end_tick = self._reset_tick + round(self._options.after * RATE_HZ)
+        self._tick = 0
+        return super().reset(seed)
+
+    def step(self, action: ndarray) -> StepResult:
+        """Act for one control step; success counts from the change on, and the episode ends so long after it."""
+        if self._tick == self._reset_tick:
+            self._put_elsewhere()
+        self._tick += 1
+        result = super().step(action)
+        if self._tick <= self._reset_tick:
+            return replace(result, reward=0.0, success=False, done=False)
+        return replace(result, done=result.done or self._tick >= self._end_tick)
+
+    def _put_elsewhere(self) -> None:
+        gripper, _ = self.gripper
+        taken = np.array([gripper[:2], self.cube_pose[:2]])
+        while True:
+            place = self._random.uniform([-0.1, -TURN_AT_M], [0.1, TURN_AT_M])
+            yaw = self._random.uniform(-np.pi, np.pi)
+            if np.linalg.norm(taken - place, axis=1).min() > CLEARANCE_M:
+                break
+        self.put_cube(standing(np.array([*place, self.rest_height]), yaw))

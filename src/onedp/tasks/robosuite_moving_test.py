@@ -10,9 +10,10 @@ import pytest
 from onedp.errors import OneDPError
 from onedp.tasks import TASKS, get_task
 from onedp.tasks.robosuite import RATE_HZ, hold
-from onedp.tasks.robosuite_moving import TURN_AT_M, LiftMovingEnvironment
+from onedp.tasks.robosuite_moving import CLEARANCE_M, TURN_AT_M, LiftMovingEnvironment, PoseResetEnvironment
 
 STILL = np.zeros(7, dtype=np.float32)
+UP = np.array([0, 0, 0.3, 0, 0, 0, 0])
 SETTLED = 10
 """Ticks after which the cube, which starts a little above the table as Lift's does, has come to rest."""
 
@@ -140,8 +141,8 @@ def test_a_cube_in_the_hand_or_in_the_air_is_not_driven() -> None:
     assert len(held) > 3
     assert np.ptp(np.array(held)[-4:, 1]) < 0.01  # at 0.08 m/s it would have gone on by 0.012
     env.reset(0)
-    pose = env._cube_pose()
-    env._data.set_joint_qpos(env._joint, [*pose[:2], pose[2] + 0.02, *pose[3:]])
+    pose = env.cube_pose
+    env.put_cube(np.array([*pose[:2], pose[2] + 0.02, *pose[3:]]))
     assert not env.drives
     assert env.y_ahead(1.0) == pytest.approx(pose[1])
 
@@ -161,3 +162,48 @@ def test_an_expert_that_does_not_look_ahead_misses(monkeypatch: pytest.MonkeyPat
     assert all(collect_episode(task, scripted, env, expert, seed, 1.0) for seed in seeds)
     monkeypatch.setattr(robosuite_experts, "ARM_LAG_S", 0.0)
     assert not any(collect_episode(task, scripted, env, expert, seed, 0.0) for seed in seeds)
+
+
+@pytest.mark.slow
+@robosuite_needed
+def test_the_cube_is_put_elsewhere_once_and_only_then_it_counts() -> None:
+    env = get_task("pose-reset@earliest=0.1,latest=0.5,after=0.5").make_env()
+    assert isinstance(env, PoseResetEnvironment)
+    moments = []
+    for seed in range(4):
+        path = [env.reset(seed)["object"][:2]]
+        done = False
+        while not done:
+            gripper = env.gripper[0]
+            result = env.step(STILL)
+            path.append(result.obs["object"][:2])
+            done = result.done
+            if np.linalg.norm(path[-1] - path[-2]) > 0.02:
+                assert np.linalg.norm(path[-1] - path[-2]) > CLEARANCE_M - 0.01
+                assert np.linalg.norm(path[-1] - gripper[:2]) > CLEARANCE_M - 0.01
+        moved = np.flatnonzero(np.linalg.norm(np.diff(path, axis=0), axis=1) > 0.02)
+        assert len(moved) == 1
+        assert len(path) - 1 == moved[0] + 10
+        moments.append(int(moved[0]))
+    assert all(2 <= moment <= 10 for moment in moments)
+    assert len(set(moments)) > 1
+
+
+@pytest.mark.slow
+@robosuite_needed
+def test_lifting_before_the_change_is_no_success() -> None:
+    env = get_task("pose-reset@earliest=0.2,latest=0.2").make_env()
+    assert isinstance(env, PoseResetEnvironment)
+    env.reset(0)
+    env.put_cube(env.cube_pose + UP)
+    assert [env.step(STILL).reward for _ in range(3)] == [0.0] * 3
+    env.step(STILL)
+    env.step(STILL)
+    env.put_cube(env.cube_pose + UP)
+    result = env.step(STILL)
+    assert (result.reward, result.success, result.done) == (1.0, True, True)
+
+
+def test_options_of_a_reset_that_cannot_be_meant() -> None:
+    with pytest.raises(OneDPError, match="pose-reset needs 0 < earliest <= latest"):
+        get_task("pose-reset@earliest=2")
