@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 
 import numpy as np
@@ -81,3 +82,25 @@ def test_eight_tasks_are_told_by_their_index_and_are_what_each_is_alone() -> Non
         assert obs["task"].tolist() == [index] == after["task"].tolist()
     np.testing.assert_array_equal(obs["state"], alone.reset(7)["state"])
     np.testing.assert_array_equal(after["state"], alone.step(action).obs["state"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+def test_the_next_environment_of_its_kind_uses_the_simulator_again() -> None:
+    first, other_kind = TASKS["lift"].make_env(), TASKS["lift-45"].make_env()
+    assert isinstance(first, RobosuiteEnvironment)
+    assert isinstance(other_kind, RobosuiteEnvironment)
+    obs = first.reset(seed=3)
+    kept, second = first.simulator, TASKS["lift"].make_env()
+    assert isinstance(second, RobosuiteEnvironment)
+    assert second.simulator is not kept  # it is in use
+    first.step(np.ones(7))
+    del first
+    gc.collect()
+    assert other_kind.simulator is not kept
+    third = TASKS["lift"].make_env()
+    assert isinstance(third, RobosuiteEnvironment)
+    again = third.reset(seed=3)
+    assert third.simulator is kept
+    for name, values in obs.items():
+        np.testing.assert_array_equal(again[name], values)
