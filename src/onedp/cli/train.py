@@ -116,12 +116,14 @@ class Train:
         if self.resume is not None:
             only_resume(self)
             resume_run(self.resume, "TeacherRun")
-            out = self.resume
+            out, data = self.resume, "DATA"
         else:
             assert self.data is not None
             assert self.out is not None
             new_run_folder(self.out)
             train_teacher(self.teacher_run(self.data), self.out)
-            out = self.out
-        PartialState().print(f"Policy saved in {out / 'policy'}. Next: onedp distill {out} --out runs/student")
+            out, data = self.out, str(self.data)
+        PartialState().print(
+            f"Policy saved in {out / 'policy'}. Next: onedp distill {out} --data {data} --out runs/student"
+        )
         PartialState().destroy_process_group()
