@@ -44,6 +44,9 @@ class Distill:
     """The student's network; None: the teacher's. Another one starts untrained."""
     steps: int | None = None
     """Training steps in all; None: the preset's. Regression and warm-up keep their share."""
+    patience: int | None = None
+    """Stop when the student came no nearer to its teacher in so many diagnoses in a row (energy distance on held-out
+    observations, 20 times in a run, in the last phase of the recipe), and keep the best; None: take every step."""
     batch_size: int | None = None
     """Windows per update; None: the preset's."""
     lr: float | None = None
@@ -88,7 +91,8 @@ class Distill:
             tracker=self.tracker,
             checkpoint_every=self.checkpoint_every,
             loader_threads=self.loader_threads,
-            diagnose_every=max(50, steps // 5),
+            diagnose_every=max(50, steps // 5) if self.patience is None else max(5, steps // 20),
+            patience=self.patience,
         )
         return StudentRun(
             teacher=self.teacher, data=data, method=config, loop=loop, network=network, reading=self.reading

@@ -32,6 +32,7 @@ class FromPairs(Method):
         self.optimizers = {"student": OptimizerRole("student", config.optimizer, 0, setting.steps)}
         self.averaged = {"student": config.ema} if config.ema else {}
         self.result = "student"
+        self.measure = "energy_distance"
         self._pairs: PairPool | None = None
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:

@@ -85,6 +85,10 @@ class Method(ABC):
     """Networks of which a moving average is kept."""
     result: str
     """Name of the network that becomes the artifact (its average, when there is one)."""
+    measure: str | None = None
+    """Diagnostic that falls while the result gets better, for a run that stops by itself; None: there is none."""
+    settled_step: int = 0
+    """Step from which the last phase of the recipe runs: before it no diagnostic is a reason to stop."""
 
     def prepare(self, nobs: Mapping[str, Any], folder: Path, key: str, generator: torch.Generator) -> float:
         """Whatever must be made once before the first step; returns the seconds it took when it was made.

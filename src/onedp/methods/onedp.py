@@ -92,6 +92,7 @@ class OneDp(Method):
             self.optimizers["tracker"] = OptimizerRole("tracker", config.tracker, config.regression_steps, steps)
         self.averaged = {"generator": config.ema} if config.ema else {}
         self.result = "generator"
+        self.measure, self.settled_step = "energy_distance", matching
         self._pairs: PairPool | None = None
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:

@@ -44,6 +44,7 @@ class Progressive(FromPairs):
             shares[0] = 2.0
         self.ends = stage_ends(shares, setting.steps)
         self.sizes = [config.first_steps >> (stage + 1) for stage in range(halvings)]  # steps of each stage's student
+        self.measure = None  # it ends when the halvings are done
         self.milestones = {end: f"euler-{size}" for end, size in zip(self.ends, self.sizes, strict=True)}
         # The first stage's teacher is the frozen one; the network is there from the start, so that checkpoints have it.
         self.networks["stage_teacher"] = copy.deepcopy(student).requires_grad_(False).eval()

@@ -28,6 +28,9 @@ class LoopConfig:
     """Steps between diagnostics on held-out windows."""
     checkpoint_every: int = 1000
     """Steps between checkpoints; the newest is kept."""
+    patience: int | None = None
+    """Diagnoses in a row that may bring nothing before the run stops and keeps its best result; None: it runs to its
+    last step and keeps that."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16 autocast; helps on GPUs and on CPUs with bf16 units, hurts on others."""
     cpu: bool = False
@@ -43,6 +46,8 @@ class LoopConfig:
         for name in ("steps", "batch_size", "log_every", "diagnose_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise OneDPError(f"{name} must be at least 1, it is {getattr(self, name)}.")
+        if self.patience is not None and self.patience < 1:
+            raise OneDPError(f"patience must be at least 1, it is {self.patience}.")
         if self.loader_threads < 0:
             raise OneDPError(f"loader_threads must be at least 0, it is {self.loader_threads}.")
 

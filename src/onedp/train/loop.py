@@ -22,15 +22,15 @@ from tqdm import tqdm
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.draws import keyed_generator
 from onedp.errors import OneDPError, TrainingError
-from onedp.files import write_text
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Batch, Method
 from onedp.train.config import LoopConfig
 from onedp.train.forecast import SHORTEST_RUN, forecast
 from onedp.train.loader import BatchLoader, loader_numbers, loader_report
-from onedp.train.metrics import read_metrics
-from onedp.train.processes import joint_numbers, share_of
+from onedp.train.metrics_log import MetricsLog
+from onedp.train.processes import share_of
 from onedp.train.state import Ema, TrainState
+from onedp.train.stopping import best_so_far
 from onedp.train.windows import WindowTensors, batch_indices
 
 DIAGNOSTIC_BATCH = 64
@@ -72,6 +72,7 @@ def run_training(
     not finite.
     """
     state = initial_state(method, accelerator)
+    state.best = best_so_far(method, config)
     checkpoint = out / "checkpoint"
     if resume:
         state.load(checkpoint, run)
@@ -92,7 +93,7 @@ def run_training(
     before = state.seconds
     loader = make_loader(method, data, config, accelerator, range(state.step, last))
     with closing(loader):
-        while state.step < last:
+        while state.step < last and not has_ended(state):
             logs = train_step(method, state, loader, config, accelerator)
             state.step += 1
             state.seconds = before + time.perf_counter() - start  # logs, diagnostics and checkpoints included
@@ -102,12 +103,18 @@ def run_training(
                 beside = loader_numbers(loader, state.seconds - before) if data.has_pictures else {}
                 bar.set_postfix_str(log.write(state, beside))
             if state.step % config.diagnose_every == 0 or state.step == last:
-                log.write_diagnostics(state, diagnose(method, state, data, config, accelerator))
+                numbers = diagnose(method, state, data, config, accelerator)
+                log.write_diagnostics(state, numbers)
+                if state.best is not None:
+                    state.best.look(state.step, numbers, newest_weights(method, state), accelerator)
             if at_milestone is not None and state.step in method.milestones:
                 at_milestone(method.milestones[state.step], state)  # before a checkpoint says that it was done
-            if accelerator.is_main_process and (state.step % config.checkpoint_every == 0 or state.step == last):
+            due = state.step % config.checkpoint_every == 0 or state.step == last or has_ended(state)
+            if accelerator.is_main_process and due:
                 state.save(checkpoint, run)
     bar.close()
+    if state.best is not None and has_ended(state):
+        accelerator.print(state.best.text())
     if data.has_pictures:
         accelerator.print(loader_report(loader, state.seconds - before))
     log.close()
@@ -151,12 +158,26 @@ def _prepare(
         state.seconds += seconds
 
 
-def result_network(method: Method, state: TrainState) -> Denoiser:
-    """The network to save: the moving average where one is kept, in evaluation mode. Changes nothing in ``state``."""
-    network = copy.deepcopy(method.networks[method.result]).requires_grad_(False).eval()
+def has_ended(state: TrainState) -> bool:
+    """Whether a run that stops by itself did so."""
+    return state.best is not None and state.best.ended
+
+
+def newest_weights(method: Method, state: TrainState) -> Mapping[str, Tensor]:
+    """Those of the result so far: the moving average where one is kept."""
     average = state.averages.get(method.result)
-    if average is not None:
-        network.load_state_dict(average.weights, strict=True)
+    return method.networks[method.result].state_dict() if average is None else average.weights
+
+
+def result_network(method: Method, state: TrainState) -> Denoiser:
+    """The network to save, in evaluation mode: the best of a run that stops by itself, else the newest."""
+    best = None if state.best is None else state.best.weights
+    return _network_of(method, best or newest_weights(method, state))
+
+
+def _network_of(method: Method, weights: Mapping[str, Tensor]) -> Denoiser:
+    network = copy.deepcopy(method.networks[method.result]).requires_grad_(False).eval()
+    network.load_state_dict(weights, strict=True)
     return method.finished(network)
 
 
@@ -167,7 +188,7 @@ def diagnose(
     generator = keyed_generator(config.seed, step=-1, device=accelerator.device)
     spread = torch.linspace(0, len(data.heldout) - 1, min(DIAGNOSTIC_BATCH, len(data.heldout))).long()
     batch = data.batch(data.heldout[spread], accelerator.device)
-    return method.diagnose(result_network(method, state), batch, generator)
+    return method.diagnose(_network_of(method, newest_weights(method, state)), batch, generator)
 
 
 def initial_state(method: Method, accelerator: Accelerator) -> TrainState:
@@ -238,55 +259,3 @@ def _require_finite(norm: Tensor, name: str, step: int) -> None:
             "stopped. The newest checkpoint is from before. Lower its optimizer's learning rate, or set clip_norm; "
             "if it happens in the first steps, look at the data with: onedp inspect PATH"
         )
-
-
-class MetricsLog:
-    """Means of logged numbers, a JSON line each ``log_every`` steps, and the same to accelerate's trackers."""
-
-    def __init__(self, path: Path, accelerator: Accelerator, run: Mapping[str, Any], step: int):
-        self._accelerator = accelerator
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-        self._path = path
-        if accelerator.is_main_process:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        if accelerator.log_with:
-            accelerator.init_trackers("onedp")
-
-    def add(self, logs: Mapping[str, Tensor]) -> None:
-        """Take in one step's numbers (device tensors; of several processes those of the joint batch)."""
-        for name, value in joint_numbers(logs, self._accelerator).items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def write(self, state: TrainState, beside: Mapping[str, float]) -> str:
-        """Write the means since the last call, and ``beside``; returns the means in short form for the progress bar."""
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
-        self._append(state, {**means, **beside})
-        return " ".join(f"{name}={value:.4g}" for name, value in means.items())
-
-    def write_diagnostics(self, state: TrainState, numbers: Mapping[str, float]) -> None:
-        """Write a line of diagnostics."""
-        if numbers:
-            self._append(state, {f"diagnostics/{name}": value for name, value in numbers.items()})
-
-    def close(self) -> None:
-        """Flush the trackers; unlike ``end_training``, leave the processes connected: the policy is yet to be saved."""
-        for tracker in self._accelerator.trackers:
-            tracker.finish()
-
-    def _append(self, state: TrainState, numbers: Mapping[str, float]) -> None:
-        if self._accelerator.is_main_process:
-            line = {"step": state.step, "seconds": round(state.seconds, 3), **numbers}
-            try:
-                with self._path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-            except OSError as error:
-                raise TrainingError(
-                    f"{self._path} could not be written at step {state.step}: {error}. Free some space; then continue "
-                    f"with --resume {self._path.parent}."
-                ) from error
-        self._accelerator.log(dict(numbers), step=state.step)

@@ -20,9 +20,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def last_diagnostics(path: Path) -> dict[str, float]:
-    """The newest diagnostics, without their prefix; empty when there are none."""
-    for line in reversed(read_metrics(path)):
+def last_diagnostics(path: Path, step: int | None = None) -> dict[str, float]:
+    """The newest diagnostics, or those after ``step`` steps, without their prefix; empty when there are none."""
+    lines = [line for line in read_metrics(path) if step is None or line["step"] == step]
+    for line in reversed(lines):
         numbers = {key.removeprefix("diagnostics/"): value for key, value in line.items() if key.startswith("diagnos")}
         if numbers:
             return numbers

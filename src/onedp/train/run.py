@@ -32,7 +32,7 @@ from onedp.tasks.demonstrations import demonstration_warnings
 from onedp.tasks.recorded import RECORDED, recorded_config
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.data import data_provenance, student_observations, teacher_data
-from onedp.train.loop import make_accelerator, result_network, run_training
+from onedp.train.loop import has_ended, make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
 from onedp.train.solver import solver
 from onedp.train.state import TrainState
@@ -142,10 +142,10 @@ def _run(
             )
 
     state = run_training(method, data, loop, out, identity, accelerator, resume, stop_after, save_stage)
-    if state.step < loop.steps:
+    if state.step < loop.steps and not has_ended(state):
         return None
     accelerator.wait_for_everyone()  # the main process alone writes what all read now
-    diagnostics = last_diagnostics(out / "metrics.jsonl")
+    diagnostics = last_diagnostics(out / "metrics.jsonl", state.best.step if state.best is not None else None)
     if diagnostics.get("moved", 1.0) < MOVED_ENOUGH:
         warnings.warn(
             f"The student's actions moved by only {diagnostics['moved']:.1e} (normalised) from the undistilled "
@@ -158,6 +158,7 @@ def _run(
         "run": identity,
         "training_seconds": round(state.seconds, 1),
         "final_diagnostics": diagnostics,
+        **({} if state.best is None else {"best_step": state.best.step, "last_step": state.step}),
         "processes": accelerator.num_processes,
         **environment(),
         "command": json.loads((out / "run.json").read_text()).get("command", ""),  # of the beginning, not of a resume

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from onedp.errors import TrainingError
 from onedp.files import replaced_folder, write_json
 from onedp.methods.config import EmaConfig
+from onedp.train.stopping import BestSoFar
 
 
 class Ema:
@@ -56,6 +57,8 @@ class TrainState:
     """By loss name."""
     seconds: float = 0.0
     """Wall-clock spent in training steps so far [s]."""
+    best: BestSoFar | None = None
+    """Of a run that stops by itself."""
 
     def save(self, folder: Path, run: Mapping[str, Any]) -> None:
         """Write ``state.safetensors`` and ``state.json`` in one stroke; ``run`` identifies the run's configuration."""
@@ -67,12 +70,14 @@ class TrainState:
         for name, optimizer in self.optimizers.items():
             for index, entry in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(value) for key, value in entry.items()}
+        if self.best is not None:
+            tensors |= {f"best/{name}": value for name, value in self.best.weights.items()}
         numbers = {
             "step": self.step,
             "seconds": self.seconds,
             "ema_updates": {name: average.updates for name, average in self.averages.items()},
             "run": dict(run),
-        }
+        } | ({} if self.best is None else {"best": self.best.to_json()})
         with replaced_folder(folder) as temporary:
             save_file(
                 {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
@@ -97,6 +102,8 @@ class TrainState:
                 "same options and data, or start again in another folder."
             )
         self.step, self.seconds = int(numbers["step"]), float(numbers["seconds"])
+        if self.best is not None:
+            self.best.load(numbers["best"], _group(tensors, "best/"))
         for name, network in self.networks.items():
             network.load_state_dict(_group(tensors, f"network/{name}/"), strict=True)
         for name, average in self.averages.items():
