@@ -140,8 +140,8 @@ TORCH_FREE = (
     "tasks.robosuite", "tasks.metaworld", "collect.run", "collect.experts", "collect.episode", "cli.collect",
     "cli.bench", "bench.cells", "bench.contestants", "bench.two_modes",
     "runtime.execution", "runtime.resampled", "evaluate.timing", "evaluate.shipment", "evaluate.comparison",
-    "tasks.options", "tasks.pusht_moving", "tasks.robosuite_moving", "tasks.robosuite_ways",
-    "tasks.robosuite_cube", "cli.live", "live.server", "live.stage",
+    "tasks.options", "tasks.pusht_moving", "tasks.robosuite_moving", "tasks.robosuite_ways", "tasks.robosuite_paths",
+    "tasks.robosuite_object", "cli.live", "live.server", "live.stage",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from onedp.collect import experts
 from onedp.collect.arm import down, nearest_turn, rotation_vector, shortened, yaw_of
 from onedp.collect.episode import collect_episode
 from onedp.tasks import TASKS
-from onedp.tasks.robosuite_cube import gripper_yaw
+from onedp.tasks.robosuite_object import gripper_yaw
 
 
 @pytest.mark.parametrize("yaw", [-2.0, -0.3, 0.0, 1.1])
@@ -30,10 +30,11 @@ def test_turns_and_lengths() -> None:
     np.testing.assert_allclose(shortened(np.array([0.3, 0.4]), 1.0), [0.3, 0.4])
 
 
+LIFTS = ["lift", "lift-moving", "lift-45", "pose-reset"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["lift", "lift-moving", "lift-45", "pose-reset", "can", "square", "metaworld-push", "metaworld-drawer-open"]
-)
+@pytest.mark.parametrize("name", [*LIFTS, "can", "pnp-milk", "square", "metaworld-push", "metaworld-drawer-open"])
 def test_expert_succeeds_with_noise(name: str) -> None:
     simulator = "metaworld" if name.startswith("metaworld") else "robosuite"
     if importlib.util.find_spec(simulator) is None:

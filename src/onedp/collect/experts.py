@@ -40,6 +40,12 @@ def _can(env: Any) -> Expert:
     return CanExpert(env)
 
 
+def _milk(env: Any) -> Expert:
+    from onedp.collect.robosuite_experts import MilkExpert
+
+    return MilkExpert(env)
+
+
 def _square(env: Any) -> Expert:
     from onedp.collect.robosuite_experts import SquareExpert
 
@@ -77,6 +83,8 @@ EXPERTS: dict[str, Scripted] = {
     "pose-reset": Scripted(_lift, ARM_NOISE, "grasps the cube from above and raises it, wherever it is now"),
     "lift-45": Scripted(_lift_45, ARM_NOISE, "turns the wrist 45 degrees to either side at random and raises the cube"),
     "can": Scripted(_can, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
+    "pnp-milk": Scripted(_milk, ARM_NOISE, "grasps the carton from above and drops it in its compartment"),
+    "pnp-milk-move": Scripted(_milk, ARM_NOISE, "goes after the carton, grasps it and drops it in its compartment"),
     "square": Scripted(_square, ARM_NOISE, "grasps the nut by its handle, turns it square and lowers it over the peg"),
     **{
         task.name: Scripted(_metaworld, HAND_NOISE, "is Meta-World's own scripted policy, slowed down at random")

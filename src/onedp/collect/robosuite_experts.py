@@ -9,8 +9,8 @@ from numpy import ndarray
 
 from onedp.collect.arm import CLOSE, Pose, nearest_turn, shortened, upwards, yaw_of
 from onedp.collect.pick_and_place import Phase, PickAndPlace
-from onedp.tasks.robosuite_cube import gripper_yaw
 from onedp.tasks.robosuite_moving import LiftMovingEnvironment
+from onedp.tasks.robosuite_object import gripper_yaw
 from onedp.tasks.robosuite_ways import WAY_RAD
 
 WRIST_REACH_RAD = 1.8
@@ -77,26 +77,32 @@ class CanExpert(PickAndPlace):
     """Grasp the can from above, carry it over the wall of the bins and drop it in its compartment."""
 
     body = "Can_main"
+    number = 3
+    """Of the object among the four, and so of its compartment."""
+    below = 0.04
+    """How far the object reaches below its middle [m]."""
+    grasped_at = 0.015
+    """Height of the grasp above the middle [m]."""
 
     @property
     def geoms(self) -> Any:
-        """The can."""
-        return self.env.simulator.objects[3]
+        """The object."""
+        return self.env.simulator.objects[self.number]
 
     @property
     def goal(self) -> ndarray:
-        """Middle of the can's compartment, on its floor [m]."""
+        """Middle of the object's compartment, on its floor [m]."""
         simulator = self.env.simulator
-        return np.array(simulator.target_bin_placements[3])
+        return np.array(simulator.target_bin_placements[self.number])
 
     def choose_yaw(self) -> float:
         """A can is round: near the neutral wrist."""
         return 0.4 * self.style.turn
 
     def grasp(self) -> Pose:
-        """The can's middle, rather its upper half."""
+        """The object's middle, rather its upper half."""
         position, _ = self.arm.body(self.body)
-        return Pose(position + upwards(0.015 + 2 * self.style.depth), self._chosen_yaw())
+        return Pose(position + upwards(self.grasped_at + 2 * self.style.depth), self._chosen_yaw())
 
     def next_after_carry(self) -> Phase:
         """Let go over the compartment."""
@@ -104,17 +110,31 @@ class CanExpert(PickAndPlace):
         return Phase.RELEASE if np.abs(side).max() < 0.04 else Phase.CARRY
 
     def carry(self) -> ndarray:
-        """Up, then sideways as far as the height of the can allows: its lower end clears the wall however it is held.
+        """Up, then sideways as far as the object's height allows: its lower end clears the wall however it is held.
 
-        The wall's top is 0.1 m above the goal, the can reaches 0.04 m below its middle.
+        The wall's top is 0.1 m above the goal.
         """
-        can, _ = self.arm.body(self.body)
-        move = self.goal + upwards(0.165 + 0.6 * self.style.carry_height) - can
+        held, _ = self.arm.body(self.body)
+        move = self.goal + upwards(0.125 + self.below + 0.6 * self.style.carry_height) - held
         move[:2] = self.goal[:2] - self.arm.position[:2]
         rise = max(0.0, move[2])
         if rise > 0.005:
             move[:2] = shortened(move[:2], max(0.0, 0.06 - rise))
         return self.arm.towards(Pose(self.arm.position + move, self._chosen_yaw()), CLOSE, self.style.speed)
+
+
+class MilkExpert(CanExpert):
+    """The same with a carton, which has faces, and is so tall that the palm meets its top further down."""
+
+    body = "Milk_main"
+    number = 0
+    below = 0.085
+    grasped_at = 0.056
+
+    def choose_yaw(self) -> float:
+        """The face nearest to the neutral wrist."""
+        _, rotation = self.arm.body(self.body)
+        return nearest_turn(yaw_of(rotation), 0.0, np.pi / 2)
 
 
 class SquareExpert(PickAndPlace):

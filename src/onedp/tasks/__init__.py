@@ -7,7 +7,7 @@ import os
 import sys
 
 from onedp.errors import OneDPError, unknown_choice
-from onedp.tasks import pusht_moving, robosuite_moving
+from onedp.tasks import pusht_moving, robosuite_moving, robosuite_paths
 from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.options import Families, family_of, task_with_options
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
@@ -15,7 +15,7 @@ from onedp.tasks.robosuite import ROBOSUITE_TASKS
 from onedp.tasks.robosuite_ways import LIFT_45
 from onedp.tasks.task import Environment, StepResult, Task
 
-FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES}
+FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES, **robosuite_paths.FAMILIES}
 """Tasks with options; the table below has each with its defaults."""
 
 _MOVING = [task_with_options(name, FAMILIES) for name in FAMILIES]

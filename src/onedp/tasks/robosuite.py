@@ -52,6 +52,7 @@ class Scene:
 SCENES = {
     "lift": Scene("Lift", object_size=10, max_steps=400),
     "can": Scene("PickPlaceCan", object_size=14, max_steps=400),
+    "pnp-milk": Scene("PickPlaceMilk", object_size=14, max_steps=400),
     "square": Scene("NutAssemblySquare", object_size=14, max_steps=400),
     "tool-hang": Scene("ToolHang", object_size=44, max_steps=700, camera="sideview"),
     "transport": Scene("TwoArmTransport", object_size=41, max_steps=700, arms=2, camera="shouldercamera0"),

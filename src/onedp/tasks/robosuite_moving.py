@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from onedp.errors import OneDPError
 from onedp.tasks.robosuite import RATE_HZ, SCENES, robosuite_task
-from onedp.tasks.robosuite_cube import CubeEnvironment, standing
+from onedp.tasks.robosuite_object import CubeEnvironment, standing
 from onedp.tasks.task import StepResult, Task
 
 TURN_AT_M = 0.15
@@ -124,27 +124,27 @@ class LiftMovingEnvironment(CubeEnvironment):
         self._speed = self._options.speed if slowest < 0 else random.uniform(slowest, self._options.speed)
         super().reset(seed)
         self._make_table_slippery()
-        pose = self.cube_pose
+        pose = self.object_pose
         pose[1] = place
-        return self.put_cube(pose)
+        return self.put_object(pose)
 
     def step(self, action: ndarray) -> StepResult:
         """Drive the cube if it is free, then act for one control step."""
         if self.drives:
-            y = self.cube_pose[1]
+            y = self.object_pose[1]
             if abs(y) >= TURN_AT_M and np.sign(y) == self._heading:
                 self._heading = -self._heading
-            self.push_cube(np.array([0.0, self._heading * self._speed]))
+            self.push_object(np.array([0.0, self._heading * self._speed]))
         return super().step(action)
 
     @property
     def drives(self) -> bool:
         """Whether the cube is on the table and not between two fingers that touch it."""
-        return not self.held and float(self.cube_pose[2]) < self.rest_height + LIFTED_M
+        return not self.held and float(self.object_pose[2]) < self.rest_height + LIFTED_M
 
     def y_ahead(self, seconds: float) -> float:
         """Where along y [m] the cube will be so much later if nothing touches it: for experts that see the motion."""
-        y = float(self.cube_pose[1])
+        y = float(self.object_pose[1])
         if not self.drives or self._speed == 0:
             return y
         # unfold the way to and fro: forwards from -TURN_AT_M to TURN_AT_M and back again
@@ -187,10 +187,10 @@ class PoseResetEnvironment(CubeEnvironment):
 
     def _put_elsewhere(self) -> None:
         gripper, _ = self.gripper
-        taken = np.array([gripper[:2], self.cube_pose[:2]])
+        taken = np.array([gripper[:2], self.object_pose[:2]])
         while True:
             place = self._random.uniform([-0.1, -TURN_AT_M], [0.1, TURN_AT_M])
             yaw = self._random.uniform(-np.pi, np.pi)
             if np.linalg.norm(taken - place, axis=1).min() > CLEARANCE_M:
                 break
-        self.put_cube(standing(np.array([*place, self.rest_height]), yaw))
+        self.put_object(standing(np.array([*place, self.rest_height]), yaw))

@@ -141,8 +141,8 @@ def test_a_cube_in_the_hand_or_in_the_air_is_not_driven() -> None:
     assert len(held) > 3
     assert np.ptp(np.array(held)[-4:, 1]) < 0.01  # at 0.08 m/s it would have gone on by 0.012
     env.reset(0)
-    pose = env.cube_pose
-    env.put_cube(np.array([*pose[:2], pose[2] + 0.02, *pose[3:]]))
+    pose = env.object_pose
+    env.put_object(np.array([*pose[:2], pose[2] + 0.02, *pose[3:]]))
     assert not env.drives
     assert env.y_ahead(1.0) == pytest.approx(pose[1])
 
@@ -195,11 +195,11 @@ def test_lifting_before_the_change_is_no_success() -> None:
     env = get_task("pose-reset@earliest=0.2,latest=0.2").make_env()
     assert isinstance(env, PoseResetEnvironment)
     env.reset(0)
-    env.put_cube(env.cube_pose + UP)
+    env.put_object(env.object_pose + UP)
     assert [env.step(STILL).reward for _ in range(3)] == [0.0] * 3
     env.step(STILL)
     env.step(STILL)
-    env.put_cube(env.cube_pose + UP)
+    env.put_object(env.object_pose + UP)
     result = env.step(STILL)
     assert (result.reward, result.success, result.done) == (1.0, True, True)
 

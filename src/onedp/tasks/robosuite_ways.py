@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.tasks.robosuite import SCENES, robosuite_task
-from onedp.tasks.robosuite_cube import CubeEnvironment, gripper_yaw, standing
+from onedp.tasks.robosuite_object import CubeEnvironment, gripper_yaw, standing
 from onedp.tasks.task import StepResult, Task
 
 WAY_RAD = np.pi / 4
@@ -30,7 +30,7 @@ class Lift45Environment(CubeEnvironment):
         """The start of ``lift`` with this seed, but for the cube's yaw."""
         super().reset(seed)
         self._grasp_yaw = None
-        return self.put_cube(standing(self.cube_pose[:3], WAY_RAD))
+        return self.put_object(standing(self.object_pose[:3], WAY_RAD))
 
     def step(self, action: ndarray) -> StepResult:
         """See ``RobosuiteEnvironment``."""

@@ -9,7 +9,7 @@ import pytest
 
 from onedp.collect.arm import yaw_of
 from onedp.tasks import TASKS
-from onedp.tasks.robosuite_cube import gripper_yaw, standing
+from onedp.tasks.robosuite_object import gripper_yaw, standing
 from onedp.tasks.robosuite_ways import WAY_RAD, Lift45Environment
 
 pytestmark = [

@@ -18,11 +18,11 @@ def test_specs_are_robomimics() -> None:
     fields = {task.name: [(f.name, f.shape) for f in task.spec.observations] for task in ROBOSUITE_TASKS}
     arm = [("robot0_eef_pos", (3,)), ("robot0_eef_quat", (4,)), ("robot0_gripper_qpos", (2,))]
     assert fields["lift"] == [("object", (10,)), *arm]
-    assert fields["can"] == fields["square"] == [("object", (14,)), *arm]
+    assert fields["can"] == fields["pnp-milk"] == fields["square"] == [("object", (14,)), *arm]
     assert fields["tool-hang"] == [("object", (44,)), *arm]
     assert [name for name, _ in fields["transport"]][4:] == [name.replace("0", "1") for name, _ in arm]
     assert {task.name: task.max_steps for task in ROBOSUITE_TASKS} == {
-        "lift": 400, "can": 400, "square": 400, "tool-hang": 700, "transport": 700
+        "lift": 400, "can": 400, "pnp-milk": 400, "square": 400, "tool-hang": 700, "transport": 700
     }  # fmt: skip
     assert {task.spec.action_dim for task in ROBOSUITE_TASKS} == {7, 14}
     assert len(METAWORLD_TASKS) == 8 + 1

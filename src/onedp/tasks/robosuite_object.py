@@ -1,7 +1,8 @@
-"""robosuite's Lift with a cube that can be read and moved by hand: what tasks that change Lift share."""
+"""robosuite scenes with an object that can be read and moved by hand: what tasks that move objects share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -10,26 +11,28 @@ from numpy import ndarray
 from onedp.tasks.robosuite import SCENES, RobosuiteEnvironment
 
 
-class CubeEnvironment(RobosuiteEnvironment):
-    """Lift itself."""
-
-    def __init__(self) -> None:
-        super().__init__(SCENES["lift"])
+class ObjectEnvironment(RobosuiteEnvironment, ABC):
+    """A scene and the one object in it that matters."""
 
     @property
-    def cube_pose(self) -> ndarray:
-        """Position [m] and quaternion (w, x, y, z) of the cube, (7,)."""
+    @abstractmethod
+    def object(self) -> Any:
+        """robosuite's object."""
+
+    @property
+    def object_pose(self) -> ndarray:
+        """Position [m] and quaternion (w, x, y, z) of the object, (7,)."""
         return np.array(self.data.get_joint_qpos(self._joint))
 
-    def put_cube(self, pose: ndarray) -> dict[str, ndarray]:
-        """Put the cube there at once, at rest; returns what is observed now."""
+    def put_object(self, pose: ndarray) -> dict[str, ndarray]:
+        """Put the object there at once, at rest; returns what is observed now."""
         self.data.set_joint_qpos(self._joint, pose)
         self.data.set_joint_qvel(self._joint, np.zeros(6))
         self.simulator.sim.forward()
         return self._observe(self.simulator._get_observations(force_update=True))
 
-    def push_cube(self, velocity: ndarray) -> None:
-        """Give the cube a horizontal velocity [m/s], without any turning; its fall or rise stays as it is."""
+    def push_object(self, velocity: ndarray) -> None:
+        """Give the object a horizontal velocity [m/s], without any turning; its fall or rise stays as it is."""
         values = np.array(self.data.get_joint_qvel(self._joint))
         values[:2] = velocity
         values[3:] = 0.0
@@ -37,9 +40,9 @@ class CubeEnvironment(RobosuiteEnvironment):
 
     @property
     def held(self) -> bool:
-        """Whether both fingers touch the cube."""
+        """Whether both fingers touch the object."""
         robot = self.simulator.robots[0]
-        return bool(self.simulator._check_grasp(gripper=robot.gripper["right"], object_geoms=self.simulator.cube))
+        return bool(self.simulator._check_grasp(gripper=robot.gripper["right"], object_geoms=self.object))
 
     @property
     def gripper(self) -> tuple[ndarray, ndarray]:
@@ -48,18 +51,30 @@ class CubeEnvironment(RobosuiteEnvironment):
         return np.array(self.data.site_xpos[site]), np.array(self.data.site_xmat[site]).reshape(3, 3)
 
     @property
-    def rest_height(self) -> float:
-        """Height of the middle of a cube that lies on the table [m]."""
-        return float(self.simulator.table_offset[2] + self.simulator.cube.size[2])
-
-    @property
     def data(self) -> Any:
         """State of the simulation."""
         return self.simulator.sim.data
 
     @property
     def _joint(self) -> str:
-        return str(self.simulator.cube.joints[0])
+        return str(self.object.joints[0])
+
+
+class CubeEnvironment(ObjectEnvironment):
+    """Lift and its cube."""
+
+    def __init__(self) -> None:
+        super().__init__(SCENES["lift"])
+
+    @property
+    def object(self) -> Any:
+        """The cube."""
+        return self.simulator.cube
+
+    @property
+    def rest_height(self) -> float:
+        """Height of the middle of a cube that lies on the table [m]."""
+        return float(self.simulator.table_offset[2] + self.simulator.cube.size[2])
 
 
 def standing(position: ndarray, yaw: float) -> ndarray:

@@ -1,0 +1,105 @@
+"""Pick and place of something that runs away: when the gripper comes near, the carton goes along one of ten paths.
+
+After the paper's real-robot task of the same name (arXiv 2410.21257); where its paths went it does not say, ours are
+straight and go in ten directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from onedp.errors import OneDPError
+from onedp.tasks.robosuite import RATE_HZ, SCENES, robosuite_task
+from onedp.tasks.robosuite_object import ObjectEnvironment
+from onedp.tasks.task import StepResult, Task
+
+PATHS = 10
+MARGIN_M = 0.06
+"""A path that comes so near to a wall of the bin goes back from there."""
+
+
+@dataclass(frozen=True)
+class MilkMove:
+    """``pnp-milk-move``: once, when the gripper comes near, the carton moves away along one of ten paths."""
+
+    near: float = 0.12
+    """Distance of gripper and carton, seen from above, at which it starts [m]."""
+    length: float = 0.1
+    """Length of the path [m]."""
+    speed: float = 0.1
+    """Speed on it [m/s]. It stops at its end, or when it is grasped."""
+    limit: float = 20.0
+    """Time limit [s]."""
+
+    name = "pnp-milk-move"
+
+    def __post_init__(self) -> None:
+        if min(self.near, self.length, self.limit) <= 0 or not 0 < self.speed <= 1:
+            raise OneDPError(f"{self.name} needs near, length and limit above 0 and a speed up to 1 m/s, not {self}.")
+
+    def task(self, name: str) -> Task:
+        """``pnp-milk`` with a carton that moves. Chunks are long: 14 ticks of them may be late."""
+        milk = robosuite_task(name, SCENES["pnp-milk"])
+        return replace(
+            milk,
+            spec=replace(milk.spec, horizon=32, n_obs_steps=4),
+            make_env=self.make_env,
+            max_steps=round(self.limit * RATE_HZ),
+        )
+
+    def make_env(self) -> MilkMoveEnvironment:
+        """A fresh simulator."""
+        return MilkMoveEnvironment(self)
+
+
+FAMILIES: dict[str, type[MilkMove]] = {"pnp-milk-move": MilkMove}
+"""Name to options; ``onedp.tasks.options`` makes the tasks."""
+
+
+class MilkMoveEnvironment(ObjectEnvironment):
+    """Shifts the carton by hand before control steps, as long as it is on its path; the physics resolves contacts."""
+
+    def __init__(self, options: MilkMove):
+        super().__init__(SCENES["pnp-milk"])
+        self._options = options
+        self._direction = np.zeros(2)
+        self._left: float | None = None
+
+    @property
+    def object(self) -> Any:
+        """The carton."""
+        return self.simulator.objects[self.simulator.object_id]
+
+    def reset(self, seed: int) -> dict[str, ndarray]:
+        """The start of ``pnp-milk`` with this seed; the path is drawn from the seed too."""
+        self.path = int(np.random.default_rng([5, seed]).integers(PATHS))
+        angle = 2 * np.pi * self.path / PATHS
+        self._direction = np.array([np.cos(angle), np.sin(angle)])
+        self._left = None
+        super().reset(seed)
+        return self.put_object(self.object_pose)
+
+    def step(self, action: ndarray) -> StepResult:
+        """Move the carton if it is on its path, then act for one control step."""
+        aside = self.gripper[0][:2] - self.object_pose[:2]
+        if self._left is None and np.linalg.norm(aside) < self._options.near:
+            self._left = self._options.length
+        if self._left is not None and self._left > 1e-9:
+            self._left = 0.0 if self.held else self._go_on(self._left)
+        return super().step(action)
+
+    def _go_on(self, left: float) -> float:
+        """One step of the path; what is left of it then [m]."""
+        pose = self.object_pose
+        offset = pose[:2] - self.simulator.bin1_pos[:2]
+        room = np.array(self.simulator.bin_size[:2]) / 2 - MARGIN_M
+        leaving = (np.abs(offset) > room) & (np.sign(offset) == np.sign(self._direction))
+        self._direction = np.where(leaving, -self._direction, self._direction)
+        stride = min(left, self._options.speed / RATE_HZ)
+        pose[:2] += stride * self._direction
+        self.put_object(pose)
+        return left - stride

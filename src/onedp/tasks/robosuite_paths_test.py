@@ -1,0 +1,51 @@
+"""The carton that runs away: when, how far, where, and that an expert still gets it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from onedp.errors import OneDPError
+from onedp.tasks import get_task
+from onedp.tasks.robosuite_paths import PATHS, MilkMoveEnvironment
+
+
+def test_options_that_cannot_be_meant() -> None:
+    with pytest.raises(OneDPError, match="pnp-milk-move needs near, length and limit above 0 and a speed up to 1 m/s"):
+        get_task("pnp-milk-move@speed=0")
+    assert get_task("pnp-milk-move@limit=10").max_steps == 200
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+def test_the_carton_runs_away_once_when_the_gripper_comes_near_and_is_still_brought_home() -> None:
+    from onedp.collect.experts import get_expert
+
+    task = get_task("pnp-milk-move")
+    env = task.make_env()
+    assert isinstance(env, MilkMoveEnvironment)
+    expert = get_expert("pnp-milk-move").make(env)
+    paths, successes = set(), 0
+    for seed in range(4):
+        obs = env.reset(seed)
+        expert.start(np.random.default_rng(seed))
+        paths.add(env.path)
+        np.testing.assert_allclose(obs["object"][7:10], env.object_pose[:3], atol=1e-6)
+        assert np.abs(obs["object"][:3]).max() > 0.01  # the first observation knows where the carton is too
+        moved = np.zeros(2)
+        for _ in range(task.max_steps):
+            before, near = env.object_pose[:2], np.linalg.norm(env.gripper[0][:2] - env.object_pose[:2]) < 0.12
+            result = env.step(expert.act())
+            if not near and not moved.any():
+                np.testing.assert_allclose(env.object_pose[:2], before, atol=2e-3)  # it settles
+            elif not env.held and env.object_pose[2] < 0.9:
+                moved += np.abs(env.object_pose[:2] - before)
+            if result.done:
+                break
+        successes += result.success
+        assert 0.05 < np.linalg.norm(moved) < 0.2
+    assert len(paths) > 1
+    assert paths <= set(range(PATHS))
+    assert successes >= 3
