@@ -110,11 +110,11 @@ def test_a_chunk_is_usable_after_its_latency(executor, actions, counters):
     assert counted == counters
 
 
-def test_a_task_of_deltas_says_how_its_robot_waits():
+def test_a_robot_of_deltas_waits_its_own_way_and_begins_where_it_stood():
     task = replace(TASK, hold_action=lambda last: -last)
     actions, counters, _ = actions_of(Execution(FixedLatency(0.15), "sync"), task=task)
-    np.testing.assert_allclose(actions, [-1, -1, 2, 3, 4, -4, -4, 7, 8, 9, -9, -9], atol=1e-4)
-    assert counters == Counters(6, dropped=4, repeated=4, starved=2)
+    np.testing.assert_allclose(actions, [-1, -1, 0, 1, 2, -2, -2, 5, 6, 7, -7, -7], atol=1e-4)
+    assert counters == Counters(6, repeated=4, starved=2)  # nothing is late for a robot that stood still
 
 
 def test_between_the_steps_of_a_policy_latency_is_counted_in_ticks():

@@ -1,8 +1,9 @@
 """Which action of which chunk a control tick executes.
 
 A chunk computed from the observation of tick t has one action for each tick from t on. It is usable from tick
-t + ceil(latency x rate), so the actions before that tick are late and dropped. Executors know ticks only, no clock and
-no policy: the robot's loop and an evaluation with charged latency drive the same ones.
+t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), one is
+late only if the robot made another move in its place: a robot that stood still meanwhile begins with the first. Executors
+know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the same ones.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Counters:
     executed: int = 0
     """Ticks with an action of their own."""
     dropped: int = 0
-    """Actions that were late: their tick had passed when the chunk came."""
+    """Actions that were late: their tick had passed when the chunk came, or another delta had taken their place."""
     repeated: int = 0
     """Ticks on which the robot was held where the last action brought it, because there was no new one."""
     starved: int = 0
@@ -68,8 +69,8 @@ class ChunkExecutor(ABC):
     def __init__(self, spec: PolicySpec, replan_ticks: int | None = None, hold: HoldAction | None = None):
         """``replan_ticks``: ticks from one observation that a chunk is made of to the next; None: the spec's Ta.
 
-        ``hold``: what is done on a tick without an action of its own; None: the last action again, which is right for
-        positions and would run on with deltas. Raises ``SpecError`` when a chunk has fewer actions than that.
+        ``hold``: for actions that are deltas, what is done on a tick without an action of its own; None: the last action
+        again, which is right for positions and would run on with deltas. Raises ``SpecError`` when a chunk has fewer actions than that.
         """
         self.counters = Counters()
         self.seams = Seams()
@@ -82,8 +83,10 @@ class ChunkExecutor(ABC):
             )
         self._chunk: ndarray | None = None
         self._observed = 0
+        self._begin = 0  # tick of the chunk's first action, late or not
         self._last: ndarray | None = None
         self._delays: list[int] = []
+        self._moved: list[int] = []  # ticks with an action of their own
 
     @abstractmethod
     def wants_chunk(self, tick: int) -> bool:
@@ -96,36 +99,39 @@ class ChunkExecutor(ABC):
     def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
         """Take the chunk computed from the observation of tick ``observed``, usable from tick ``usable`` on.
 
-        Its actions before ``usable`` are late and dropped. Raises ``SpecError`` when ``usable`` is before ``observed``.
+        Its late actions are dropped. Raises ``SpecError`` when ``usable`` is before ``observed``.
         """
         if usable < observed:
             raise SpecError(f"A chunk observed at tick {observed} cannot be usable at tick {usable} before it.")
         delay = usable - observed
-        self.counters.dropped += min(delay, len(chunk))
+        self._moved = [tick for tick in self._moved if tick >= observed]
+        late = delay if self._hold is None else len(self._moved)
+        self.counters.dropped += min(late, len(chunk))
         self.seams.chunks += 1
         self.seams.delay_ticks += delay
         self._delays = [*self._delays[1 - REMEMBERED_DELAYS :], delay]
         old = self.tail(usable)
-        if old is not None and delay < len(chunk):
+        if old is not None and late < len(chunk):
             self.seams.joints += 1
-            self.seams.jump += float(np.linalg.norm(chunk[delay].astype(np.float64) - old[0]))
-        self._chunk, self._observed = chunk, observed
+            self.seams.jump += float(np.linalg.norm(chunk[late].astype(np.float64) - old[0]))
+        self._chunk, self._begin, self._observed = chunk, usable - late, observed
 
     def tail(self, tick: int) -> Float32[ndarray, "n da"] | None:
         """Actions of the newest chunk for ``tick`` and after; None when it has none."""
-        if self._chunk is None or not self._observed <= tick < self._observed + len(self._chunk):
+        if self._chunk is None or not self._begin <= tick < self._begin + len(self._chunk):
             return None
-        return self._chunk[tick - self._observed :]
+        return self._chunk[tick - self._begin :]
 
     @property
     def expected_delay(self) -> int:
         """The longest of the last delays [ticks], as RTC expects the next (arXiv 2506.07339, algorithm 1)."""
         return max(self._delays, default=0)
 
-    def _count(self, action: ndarray | None) -> ndarray | None:
+    def _count(self, tick: int, action: ndarray | None) -> ndarray | None:
         """``action``, or what holds the robot after the last one where there is none."""
         if action is not None:
             self._last = action
+            self._moved.append(tick)
             self.counters.executed += 1
         elif self._last is None:
             self.counters.starved += 1
@@ -147,12 +153,12 @@ class SynchronousExecutor(ChunkExecutor):
     def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
         """Late actions are dropped; Ta of the others, or as many as are left, will be executed."""
         super().deliver(chunk, observed, usable)
-        self._end = min(usable + self._replan, observed + len(chunk))
+        self._end = min(usable + self._replan, self._begin + len(chunk))
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
         """The chunk's action for ``tick``, else what holds the robot, else None."""
         tail = self.tail(tick) if tick < self._end else None
-        return self._count(None if tail is None else tail[0])
+        return self._count(tick, None if tail is None else tail[0])
 
 
 class DropLateExecutor(ChunkExecutor):
@@ -165,7 +171,7 @@ class DropLateExecutor(ChunkExecutor):
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
         """The newest chunk's action for ``tick``, else what holds the robot, else None."""
         tail = self.tail(tick)
-        return self._count(None if tail is None else tail[0])
+        return self._count(tick, None if tail is None else tail[0])
 
 
 class EnsembleExecutor(DropLateExecutor):
@@ -178,16 +184,16 @@ class EnsembleExecutor(DropLateExecutor):
     def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
         """Keep it until its last action is over."""
         super().deliver(chunk, observed, usable)
-        self._chunks.append((observed, chunk))
+        self._chunks.append((self._begin, chunk))
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
         """Mean with the weights exp(-m i), i = 0 for the oldest chunk."""
-        self._chunks = [(observed, chunk) for observed, chunk in self._chunks if tick < observed + len(chunk)]
+        self._chunks = [(begin, chunk) for begin, chunk in self._chunks if tick < begin + len(chunk)]
         if not self._chunks:
-            return self._count(None)
+            return self._count(tick, None)
         weights = np.exp(-ENSEMBLE_DECAY * np.arange(len(self._chunks)))
-        actions = np.stack([chunk[tick - observed] for observed, chunk in self._chunks])
-        return self._count((weights @ actions / weights.sum()).astype(np.float32))
+        actions = np.stack([chunk[tick - begin] for begin, chunk in self._chunks])
+        return self._count(tick, (weights @ actions / weights.sum()).astype(np.float32))
 
 
 class RealTimeChunkingExecutor(DropLateExecutor):

@@ -160,15 +160,34 @@ def test_executions_say_what_they_are_and_refuse_unknown_names():
         make_executor("x", SPEC)
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_while_it_waits_the_robot_is_held_the_tasks_way(name):
-    """With deltas the last action again would run on; the action after the wait counts as before."""
-    executor = make_executor(name, SPEC, 2, hold=lambda last: last * 0)
+def stand_still(last: np.ndarray) -> np.ndarray:
+    return last * 0
+
+
+@pytest.mark.parametrize(("name", "moves"), [("sync", 2), ("drop-late", 5), ("ensemble", 5), ("rtc", 5)])
+def test_a_robot_of_deltas_that_stood_still_begins_with_the_first_and_is_held_at_the_end(name, moves):
+    executor = make_executor(name, SPEC, 2, hold=stand_still)
+    assert [executor.action(tick) for tick in range(3)] == [None] * 3
     executor.deliver(chunk(1), observed=0, usable=3)
-    actions = [executor.action(tick) for tick in range(3, 9)]
-    assert [None if action is None else float(action[0]) for action in actions] == [4, 5, 0, 0, 0, 0]
-    assert executor.counters == Counters(executed=2, dropped=3, repeated=4)
-    executor.deliver(chunk(20), observed=8, usable=9)
-    new = executor.action(9)
+    actions = [executor.action(tick) for tick in range(3, 10)]
+    expected = [*range(1, 1 + moves), *[0] * (7 - moves)]
+    assert [None if action is None else float(action[0]) for action in actions] == expected
+    assert executor.counters == Counters(executed=moves, repeated=7 - moves, starved=3)
+    executor.deliver(chunk(20), observed=10, usable=11)
+    new = executor.action(11)
     assert new is not None
-    assert new[0] == 21
+    assert new[0] == 20
+
+
+def test_deltas_are_late_where_others_were_executed_in_their_place():
+    executor = make_executor("drop-late", SPEC, 3, hold=stand_still)
+    actions, asked = run(executor, delay=2, ticks=9)
+    assert asked == [0, 3, 6]
+    # the first chunk comes to a robot that stood still; of the others two deltas each were executed by the one before
+    assert actions == [None, None, 0, 1, 2, 5, 6, 7, 8]
+    assert executor.counters == Counters(executed=7, dropped=4, starved=2)
+    short = make_executor("drop-late", SPEC, 4, hold=stand_still)
+    actions, asked = run(short, delay=4, ticks=16)  # the second chunk ends while the third is thought of
+    assert asked == [0, 4, 8, 12]
+    assert actions == [None] * 4 + [0, 1, 2, 3, 8, 0, 0, 0, 9, 10, 11, 12]  # of which one delta was executed by then
+    assert short.counters == Counters(executed=9, dropped=5, repeated=3, starved=4)

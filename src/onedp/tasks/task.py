@@ -88,8 +88,8 @@ class Task:
     rest_action: RestAction | None = None
     """What a robot does that has no action yet; needed where latency is charged."""
     hold_action: HoldAction | None = None
-    """What a robot does that waits for its next chunk; None: its last action again, which is right for positions. With
-    actions that are deltas that would go on and on."""
+    """For actions that are deltas: what a robot does that waits for its next chunk, and then begins it with the first
+    action. None: actions are positions, the last one holds, and those whose time has passed are dropped."""
 
     @property
     def control_hz(self) -> float:
