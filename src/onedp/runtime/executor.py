@@ -1,9 +1,10 @@
 """Which action of which chunk a control tick executes.
 
 A chunk computed from the observation of tick t has one action for each tick from t on. It is usable from tick
-t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), one is
-late only if the robot made another move in its place: a robot that stood still meanwhile begins with the first. Executors
-know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the same ones.
+t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), one
+is late only if the robot made another move in its place: a robot that stood still meanwhile begins with the first.
+Executors know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the same
+ones.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class ChunkExecutor(ABC):
     def __init__(self, spec: PolicySpec, replan_ticks: int | None = None, hold: HoldAction | None = None):
         """``replan_ticks``: ticks from one observation that a chunk is made of to the next; None: the spec's Ta.
 
-        ``hold``: for actions that are deltas, what is done on a tick without an action of its own; None: the last action
-        again, which is right for positions and would run on with deltas. Raises ``SpecError`` when a chunk has fewer actions than that.
+        ``hold``: for actions that are deltas, what is done on a tick without an action of its own; None: the last
+        action again, which is right for positions. Raises ``SpecError`` when a chunk has fewer than ``replan_ticks``.
         """
         self.counters = Counters()
         self.seams = Seams()
