@@ -3,8 +3,8 @@
 A chunk computed from the observation of tick t has one action for each tick from t on. It is usable from tick
 t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), one
 is late only if the robot made another move in its place: a robot that stood still meanwhile begins with the first.
-Executors know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the same
-ones.
+Executors know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the
+same ones.
 """
 
 from __future__ import annotations
