@@ -59,7 +59,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error.strerror}. Is this a complete policy folder? Copy or download "
             "it again, whole."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not valid JSON: {error}. Restore the file.") from error
     if not isinstance(data, dict):
         raise ArtifactError(f"{path} holds {_shown(data)}, expected a JSON object.")

@@ -108,6 +108,12 @@ class FieldSpec:
         return self.shape
 
 
+RESERVED_NAMES = ("noise", "chunk", "policy", "seed")
+"""What the inputs and outputs of exported graphs and the options of requests are called."""
+FASTEST_HZ = 1e6
+LONGEST_HORIZON = 10_000
+
+
 @dataclass(frozen=True)
 class PolicySpec:
     """What goes into a policy and what comes out; the only source for sizes, names, units and timing."""
@@ -143,8 +149,14 @@ class PolicySpec:
             )
         if not all(low < high for low, high in zip(self.action_low, self.action_high, strict=True)):
             raise SpecError(f"action limits {self.action_low} must lie below {self.action_high} in every dimension.")
-        if not self.rate_hz > 0:
-            raise SpecError(f"rate_hz is {self.rate_hz}, expected a positive control rate [Hz].")
+        if not 0 < self.rate_hz <= FASTEST_HZ:
+            raise SpecError(f"rate_hz is {self.rate_hz}, expected a control rate above 0 and up to {FASTEST_HZ:g} Hz.")
+        if self.horizon > LONGEST_HORIZON:
+            raise SpecError(f"horizon is {self.horizon:,}, expected at most {LONGEST_HORIZON:,} steps.")
+        if reserved := sorted({field.name for field in self.observations} & set(RESERVED_NAMES)):
+            raise SpecError(
+                f"Observations cannot be named {reserved}: graphs and servers call their own inputs so. Rename them."
+            )
         names = [field.name for field in (*self.observations, self.action)]
         if not self.observations or len(set(names)) != len(names) or len(self.action.shape) != 1:
             raise SpecError(

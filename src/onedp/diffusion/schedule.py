@@ -63,6 +63,10 @@ BETA_SCHEDULES = ("squaredcos_cap_v2", "linear", "scaled_linear")
 """Names of the beta schedules, as in diffusers."""
 
 
+MOST_STEPS = 100_000
+"""A hundred times what anybody trains with; each is a row of a table."""
+
+
 @dataclass(frozen=True)
 class CosineDdpm:
     """Variance-preserving DDPM, by default with the squared-cosine schedule (arXiv 2102.09672, eq. 17)."""
@@ -79,9 +83,9 @@ class CosineDdpm:
     """Last beta of the linear ones."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 < self.max_beta < 1:
+        if not 1 <= self.steps <= MOST_STEPS or not 0 < self.max_beta < 1:
             raise ArtifactError(
-                f"steps ({self.steps}) must be at least 1 and max_beta ({self.max_beta}) within 0 to 1."
+                f"steps ({self.steps}) must be 1 to {MOST_STEPS:,} and max_beta ({self.max_beta}) within 0 to 1."
             )
         if self.beta_schedule not in BETA_SCHEDULES:
             raise ArtifactError(unknown_choice("beta schedule", self.beta_schedule, BETA_SCHEDULES))

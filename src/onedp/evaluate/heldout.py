@@ -114,6 +114,8 @@ class HeldoutObservations:
     """(N,) False where the episode ends before."""
     actions: ndarray | None
     """Demonstrated actions from now on (N, Tc, Da), physical units; None where the data has none."""
+    episode: ndarray
+    """Number of the episode that each is from (N,)."""
     selection: str
     digest: str
 
@@ -138,6 +140,7 @@ def load_heldout(data: Path, task: Task, spec: PolicySpec, count: int, seed: int
         next=gather_windows(arrays, index, spec, later)[0],
         has_next=has_next,
         actions=actions[:, spec.n_obs_steps - 1 :] if has_actions else None,
+        episode=episode[picks],
         selection=f"{len(picks)} observations of {selection}",
         digest=episodes.digest(),
     )

@@ -29,6 +29,9 @@ FIRST_SEED = 200_000
 LARGEST_DISTANCE = 0.02
 """Of actions without an environment: root-mean-square difference for the same observation and noise, in units of half
 the action range, at the upper end of its 95 % interval."""
+FEWEST_OBSERVATIONS = 100
+FEWEST_EPISODES = 5
+"""Observations of one episode resemble each other, so episodes are what an interval can be drawn over."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,15 @@ def heldout_gate(data: Path, task: Task, made_with: Recorded | None = None, obse
 
         candidate, reference = load_backend(reduced), load_backend(full)
         held = load_heldout(data, task, reference.spec, observations, seed=0)
+        episodes = len(np.unique(held.episode))
+        if len(held.episode) < FEWEST_OBSERVATIONS or episodes < FEWEST_EPISODES:
+            raise OneDPError(
+                f"{data} gives {held.selection}, from {episodes} episodes in all; the gate asks for at least "
+                f"{FEWEST_OBSERVATIONS} observations from {FEWEST_EPISODES}. Nothing was written. Give a larger data "
+                "set, or a recording of fewer than 20 episodes that the policy was not trained on: all of it counts."
+            )
         width = np.asarray(reference.manifest.action_width)
-        report = judge_actions(candidate, reference, dict(held.now), width)
+        report = judge_actions(candidate, reference, dict(held.now), width, held.episode)
         report.details["observations"] = held.selection
         return report
 
@@ -154,9 +164,17 @@ def heldout_gate(data: Path, task: Task, made_with: Recorded | None = None, obse
 
 
 def judge_actions(
-    candidate: Policy, reference: Policy, obs: dict[str, np.ndarray], width: np.ndarray, batch: int = 16
+    candidate: Policy,
+    reference: Policy,
+    obs: dict[str, np.ndarray],
+    width: np.ndarray,
+    episode: np.ndarray,
+    batch: int = 16,
 ) -> GateReport:
-    """The verdict on observations ``{name: (N, To, *shape)}``; both policies get the same noise."""
+    """The verdict on observations ``{name: (N, To, *shape)}``; both policies get the same noise.
+
+    ``episode`` (N,): where each is from; the interval is that of the mean over episodes.
+    """
     count = len(next(iter(obs.values())))
     squares, largest = [], 0.0
     for start in range(0, count, batch):
@@ -169,7 +187,8 @@ def judge_actions(
     distances = np.sqrt(np.concatenate(squares)).astype(np.float64)
     finite = bool(np.isfinite(distances).all())
     infinite = float(np.finfo(np.float32).max)
-    mean = bootstrap_mean(distances, np.random.default_rng(0)) if finite else Estimate(infinite, infinite, infinite)
+    means = np.array([distances[episode == each].mean() for each in np.unique(episode)])
+    mean = bootstrap_mean(means, np.random.default_rng(0)) if finite else Estimate(infinite, infinite, infinite)
     return GateReport(
         measure="root-mean-square difference of actions, in units of half their range,",
         value=mean.value,
@@ -177,5 +196,5 @@ def judge_actions(
         limit=LARGEST_DISTANCE,
         passed=bool(mean.high <= LARGEST_DISTANCE),
         cases=count,
-        details={"largest_difference": round(largest, 4) if finite else "not finite"},
+        details={"largest_difference": round(largest, 4) if finite else "not finite", "episodes": len(means)},
     )

@@ -35,8 +35,9 @@ WARNINGS = f"""{SAFETY_WARNINGS}
 
 def _what(manifest: ExportManifest) -> str:
     passes = "one network pass" if manifest.nfe == 1 else f"{manifest.nfe} network passes"
+    task = f" for the task `{manifest.task}`" if manifest.task else ""
     return (
-        f"A policy for the task `{manifest.task}` as one graph, `{manifest.model}`: {passes} a chunk, "
+        f"A policy{task} as one graph, `{manifest.model}`: {passes} a chunk, "
         f"{manifest.parameters:,} weights, {manifest.precision}, normalisation and action limits inside. Exported from "
         f"weights with the SHA-256 `{manifest.weights_digest}`."
     )

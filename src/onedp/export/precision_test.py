@@ -24,11 +24,20 @@ from onedp.evaluate.results import EpisodeResult, EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.export import export as export_module
 from onedp.export.export import export_policy
-from onedp.export.gate import FEWEST_STARTS, GateReport, gate_lines, judge_actions, judge_scores, paired_gate
+from onedp.export.gate import (
+    FEWEST_STARTS,
+    GateReport,
+    gate_lines,
+    heldout_gate,
+    judge_actions,
+    judge_scores,
+    paired_gate,
+)
 from onedp.export.reference import Recorded
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import ImageEncoderConfig, UnetConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
+from onedp.tasks.recorded import reading_task
 from onedp.types import FieldSpec, PolicySpec, episode_noise
 
 SPEC = PolicySpec(
@@ -241,12 +250,60 @@ class Shifted:
 
 def test_actions_decide_without_an_environment():
     obs = {"where": np.zeros((40, 2, 3), dtype=np.float32)}
-    width = np.array([2.0, 2.0])
+    width, episode = np.array([2.0, 2.0]), np.repeat(np.arange(5), 8)
     for shift, passed in ((0.02, True), (0.1, False), (np.nan, False)):
-        verdict = judge_actions(Shifted(shift), Shifted(0.0), obs, width)
+        verdict = judge_actions(Shifted(shift), Shifted(0.0), obs, width, episode)
         assert verdict.passed == passed
         json.dumps(verdict.to_json(), allow_nan=False)
-    assert judge_actions(Shifted(0.02), Shifted(0.0), obs, width).value == pytest.approx(0.01, rel=1e-3)
+    assert judge_actions(Shifted(0.02), Shifted(0.0), obs, width, episode).value == pytest.approx(0.01, rel=1e-3)
+
+
+class WrongInOneEpisode(Shifted):
+    """Twice the limit off where the first coordinate is 1."""
+
+    def infer(self, obs, noise):
+        return noise[:, 0, :7] + np.float32(0.08) * obs["where"][:, 1:2, :1]
+
+
+def test_one_episode_is_one_witness_however_many_observations_it_gives():
+    """The mean over all observations is below the limit; over episodes the interval reaches above it."""
+    episode = np.repeat(np.arange(6), [5, 19, 19, 19, 19, 19])
+    obs = {"where": np.zeros((100, 2, 3), dtype=np.float32)}
+    obs["where"][episode == 0] = 1
+    verdict = judge_actions(WrongInOneEpisode(0), Shifted(0.0), obs, np.array([2.0, 2.0]), episode)
+    assert verdict.value < 0.02 < verdict.ci95[1]
+    assert (verdict.passed, verdict.cases, verdict.details["episodes"]) == (False, 100, 6)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "steps", "message"),
+    [
+        (30, 200, "from 1 episodes in all; the gate asks for at least 100 observations from 5"),
+        (10, 6, "gives 60 observations of all 10 episodes"),
+        (10, 12, None),
+    ],
+)
+def test_few_heldout_observations_are_no_gate(exported, tmp_path, episodes, steps, message):
+    folder, _ = exported
+    frames = observe(episodes * steps, np.random.default_rng(1))
+    ends = steps * np.arange(1, episodes + 1)
+    np.savez(tmp_path / "data.npz", episode_ends=ends, **{name: values[:, 0] for name, values in frames.items()})
+    gate = heldout_gate(tmp_path / "data.npz", reading_task("", SPEC, {}))
+    if message is None:
+        verdict = gate(folder / "out", folder / "out")
+        assert (verdict.passed, verdict.cases, verdict.details["episodes"]) == (True, 120, 10)
+        return
+    with pytest.raises(OneDPError, match=message):
+        gate(folder / "out", folder / "out")
+
+
+def test_what_is_not_ours_in_an_export_is_not_replaced(exported, tmp_path):
+    folder, frames = exported
+    export_policy(folder / "policy", "onnx", tmp_path / "out", recorded=Recorded("frames", frames))
+    export_policy(folder / "policy", "onnx", tmp_path / "out", recorded=Recorded("frames", frames))
+    (tmp_path / "out" / "mine.txt").touch()
+    with pytest.raises(OneDPError, match=r"holds what no export wrote: mine\.txt. Move it, or choose another --out"):
+        export_policy(folder / "policy", "onnx", tmp_path / "out", recorded=Recorded("frames", frames))
 
 
 def test_an_export_is_evaluated_as_a_policy(tmp_path):

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from onedp.artifact import file_digest, read_manifest, resolve_artifact
 from onedp.backends.manifest import MANIFEST_FILE, ExportManifest
 from onedp.backends.runtimes import FLOAT32
-from onedp.errors import DataError, OneDPError
+from onedp.errors import ArtifactError, DataError, OneDPError
 from onedp.evaluate.scores import Scores, shipped_scores
 from onedp.export.parity import tolerance
 from onedp.files import is_ours, require_writable
@@ -27,6 +27,7 @@ from onedp.shipped import OBSERVATIONS, shipped_observations
 from onedp.tasks.demonstrations import load_observations
 from onedp.tasks.recorded import reading_task
 from onedp.train.windows import heldout_episodes
+from onedp.typed_json import read_json_object
 
 REFERENCE_SEED = 0
 WINDOWS = 256
@@ -53,6 +54,20 @@ def require_free(out: Path) -> None:
     require_writable(out / MANIFEST_FILE)
     if out.exists() and not is_ours(out, MANIFEST_FILE, "weights_digest") and (out.is_file() or any(out.iterdir())):
         raise OneDPError(f"{out} exists and is no exported policy; it is left alone. Choose another --out.")
+    if out.is_dir() and (foreign := sorted({each.name for each in out.iterdir()} - _written_names(out))):
+        raise OneDPError(
+            f"{out} would be replaced, but holds what no export wrote: {', '.join(foreign[:5])}. Move it, or choose "
+            "another --out."
+        )
+
+
+def _written_names(out: Path) -> set[str]:
+    """What an earlier export left in ``out``."""
+    try:
+        files = read_json_object(out / MANIFEST_FILE).get("files", ())
+    except ArtifactError:
+        files = ()
+    return {MANIFEST_FILE, "parity.json", "README.md", *files}
 
 
 def checked_scores(given: Scores | None, policy: TorchPolicy) -> Scores | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy import ndarray
 from torch import Tensor
 
@@ -95,7 +96,12 @@ def _state_dict(path: Path, cfg: Mapping[str, Any], state_dicts: Any) -> dict[st
     found = state_dicts.get(name) if isinstance(state_dicts, Mapping) else None
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{path} has no weights 'state_dicts.{name}' (cfg.training.use_ema is {averaged}).")
-    return {str(key): value for key, value in found.items() if not str(key).endswith("_dummy_variable")}
+    weights = {str(key): value for key, value in found.items() if not str(key).endswith("_dummy_variable")}
+    for key, value in weights.items():
+        plain = value.layout == torch.strided and not value.is_quantized
+        if not plain or not (value.is_floating_point() or key.endswith("num_batches_tracked")):
+            raise CheckpointError(f"{path}: '{key}' holds {value.dtype}, {value.layout}; expected plain floats.")
+    return {key: value.detach() for key, value in weights.items()}
 
 
 def _lowdim(policy: Options) -> tuple[Options, tuple[FieldSpec, ...], FieldSpec, None]:
@@ -204,6 +210,8 @@ def _normaliser(raw: Mapping[str, Tensor], name: str) -> dict[str, ndarray]:
         )
     if not (found["scale"] > 0).all():
         raise CheckpointError(f"The normalisation of '{name}' has a scale that is not above 0.")
+    if not (found["input_stats.min"] <= found["input_stats.max"]).all():
+        raise CheckpointError(f"The normalisation of '{name}' has a minimum above its maximum.")
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from onedp.diffusion.samplers import Ddim, Ddpm
-from onedp.errors import CheckpointError
+from onedp.errors import CheckpointError, OneDPError
 from onedp.importers.fake_checkpoints_test import (
     DIMS,
     EMBED,
@@ -258,6 +258,10 @@ def without(*names):
     return {key: value for key, value in lowdim_weights().items() if key not in names}
 
 
+def with_bias(value):
+    return {**lowdim_weights(), "model.final_conv.1.bias": value}
+
+
 @pytest.mark.parametrize(
     ("cfg", "states", "message"),
     [
@@ -291,11 +295,29 @@ def without(*names):
             "no normalisation ['scale'] of 'obs'",
         ),
         (changed(LOWDIM, policy__obs_dim=6), None, "'scale' of 'obs' has 5 numbers, not 6"),
+        (LOWDIM, {"ema_model": with_bias(torch.zeros(2).to_sparse())}, "torch.sparse_coo; expected plain floats"),
+        (
+            LOWDIM,
+            {"ema_model": with_bias(torch.zeros(2, dtype=torch.complex64))},
+            "torch.complex64, torch.strided; exp",
+        ),
+        (LOWDIM, {"ema_model": with_bias(torch.zeros(2, dtype=torch.int64))}, "holds torch.int64, torch.strided; exp"),
+        (
+            LOWDIM,
+            {"ema_model": with_bias(torch.full((2,), torch.nan))},
+            "weights ['backbone.final_conv.1.bias'] are not",
+        ),
+        (
+            LOWDIM,
+            {"ema_model": {**lowdim_weights(), "normalizer.params_dict.obs.input_stats.min": torch.full((5,), 1e9)}},
+            "The normalisation of 'obs' has a minimum above its maximum",
+        ),
+        (changed(LOWDIM, policy__horizon=2**30), None, "horizon is 1,073,741,824, expected at most 10,000"),
     ],
 )
 def test_what_cannot_be_imported_is_named(tmp_path, monkeypatch, cfg, states, message):
     file = write_ckpt(tmp_path / "t.ckpt", monkeypatch, cfg, states or {"ema_model": lowdim_weights()})
-    with pytest.raises(CheckpointError, match=re.escape(message)):
+    with pytest.raises(OneDPError, match=re.escape(message)):
         imported(file)
 
 

@@ -97,6 +97,8 @@ def to_policy(
         raise CheckpointError(
             f"The checkpoint's weights do not fit its configuration (names as onedp has them): {problem}."
         )
+    if bad := [key for key, value in imported.weights.items() if not value.isfinite().all()]:
+        raise CheckpointError(f"The checkpoint's weights {bad[:3]} are not finite (names as onedp has them).")
     denoiser = build_denoiser(*parts)
     check_sampler(imported.sampler, imported.schedule)
     assert isinstance(denoiser.encoder, FieldsEncoder)

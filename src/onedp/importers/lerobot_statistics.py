@@ -156,7 +156,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object in a JSON file; raises ``CheckpointError``."""
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds a {type(data).__name__}, expected an object.")

@@ -296,12 +296,35 @@ def test_other_normalisations_are_refused(tmp_path):
         ({"renames": ["observation.stat=x"]}, "no observation 'observation.stat'. Did you mean 'observation.state'?"),
         ({"renames": ["observation.state"]}, "Expected THEIRS=OURS"),
         ({"renames": ["observation.state=a,b"]}, "can only be cut into observations of a task"),
+        ({"renames": ["observation.state=noise"]}, "Observations cannot be named ['noise']"),
+        ({"rate_hz": float("inf")}, "rate_hz is inf, expected a control rate above 0 and up to 1e+06 Hz"),
     ],
 )
 def test_wrong_options_are_explained(tmp_path, options, message):
     folder, _, _ = state_folder(tmp_path / "theirs", modes={**MODES, "ENV": "MIN_MAX"})
     with pytest.raises(OneDPError, match=re.escape(message)):
         imported(folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_train_timesteps": 10**9}, "steps (1000000000) must be 1 to 100,000"),
+        ({"horizon": 2**30}, "horizon is 1,073,741,824, expected at most 10,000 steps"),
+    ],
+)
+def test_sizes_that_nobody_has_are_refused(tmp_path, changes, message):
+    folder, _, _ = state_folder(tmp_path / "theirs")
+    edit_config(folder, **changes)
+    with pytest.raises(OneDPError, match=re.escape(message)):
+        imported(folder)
+
+
+def test_a_configuration_without_end_is_refused(tmp_path):
+    folder, _, _ = state_folder(tmp_path / "theirs")
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: maximum recursion"):
+        imported(folder)
 
 
 def test_limits_of_z_scored_actions_need_the_range(tmp_path):
