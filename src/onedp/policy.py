@@ -69,6 +69,11 @@ class TorchPolicy:
         schedule: Any = self.denoiser.schedule
         sampler = parse_sampler(text, schedule)
         check_sampler(sampler, schedule)
+        if isinstance(self.sampler, OneStep) and not isinstance(sampler, OneStep):
+            raise OneDPError(
+                f"{self.name} is a one-step student, so it answers at one noise level only; {text} would ask it at "
+                f"others. Leave the sampler out, or sample its teacher."
+            )
         sampler = replace(sampler, clip=self.sampler.clip)  # it belongs to the normalisation
         if isinstance(sampler, Ddim) and isinstance(self.sampler, Ddim):
             sampler = replace(sampler, recompute_eps=self.sampler.recompute_eps)  # how the checkpoint's own tools do it

@@ -130,6 +130,10 @@ def test_a_student_keeps_its_own_level_when_asked_for_one_step():
     assert student.with_sampler("one-step").sampler == own
     assert student.with_sampler("one-step:50:0.5").sampler == own
     assert student.with_sampler("one-step:65").sampler == OneStep(65.0, input_scale=0.25)
+    with pytest.raises(
+        OneDPError, match=r"is a one-step student, so it answers at one noise level only; ddim:10 would"
+    ):
+        student.with_sampler("ddim:10")
     assert own.label == "one-step:50:0.5"
 
 
