@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -94,12 +95,13 @@ def headless_page(profile: Path) -> Iterator[Page]:
     log = profile / "browser.log"
     profile.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stream:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stream)
+        # Debian's command is a script that starts the browser: a group of its own, so that both can be ended.
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stream, start_new_session=True)
     try:
         with connect(_devtools(log, process), max_size=None, open_timeout=LONGEST_WAIT_S) as socket:
             yield Page(socket)
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # it has nothing to save
         process.wait(timeout=LONGEST_WAIT_S)
 
 
