@@ -30,7 +30,10 @@ def check_observation(spec: PolicySpec, obs: Mapping[str, ndarray]) -> int:
             )
     if len(set(batch_sizes.values())) != 1:
         raise SpecError(f"Observation fields disagree about the batch size: {batch_sizes}.")
-    return next(iter(batch_sizes.values()))
+    batch = next(iter(batch_sizes.values()))
+    if batch < 1:
+        raise SpecError("The observation has no rows (batch size 0), expected at least 1.")
+    return batch
 
 
 def checked_inputs(

@@ -13,14 +13,15 @@ import torch
 
 from onedp.backends import load_backend
 from onedp.backends import runtimes as runtimes_module
-from onedp.backends.manifest import read_export
-from onedp.backends.runtimes import RUNTIMES, open_model, usable_runtimes
+from onedp.backends.manifest import LARGEST_TOLERANCE, read_export
+from onedp.backends.runtimes import RUNTIMES, check_threads, open_model, usable_runtimes
 from onedp.cli.serve import open_policy
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import OneStep
 from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import ArtifactError, OneDPError, SpecError
 from onedp.export.export import export_policy
+from onedp.export.parity import tolerance
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
@@ -152,7 +153,14 @@ def change(out, **entries):
         ({"input_ranges": {}}, "input_ranges has no two ends of the shape"),
         ({"input_ranges": {"where": ["low", "high"]}}, "input_ranges has no two ends of the shape"),
         ({"reference_seed": "first"}, "'reference_seed' is \"first\", expected a whole number"),
-        ({"reference_seed": -1}, "reference_chunk or reference_seed does not fit"),
+        ({"reference_seed": -1}, "reference_seed is -1, expected 0 to"),
+        ({"reference_seed": 2**70}, r"reference_seed is 1180591620717411303424, expected 0 to 2\*\*63 - 1"),
+        (
+            {"noise_shape": [10**9, 8, 2], "nfe": 10**9},
+            "one chunk would take 16,000,000,008 numbers, at most 134,217,728",
+        ),
+        ({"tolerance": 1e9}, r"tolerance is 1e\+09, at most 0.001 is right for float32"),
+        ({"tolerance": 1.5, "precision": "int8", "gate": {}}, "tolerance is 1.5, at most 1 is right for int8"),
         ({"action_width": [0, 1]}, "tolerance or action_width does not fit"),
         ({"noise_shape": [10**9, 3, 2]}, "noise_shape .* does not fit the spec"),
         ({"noise_shape": [1, 4, 2]}, "noise_shape .* does not fit the spec"),
@@ -160,7 +168,7 @@ def change(out, **entries):
         ({"encoders": {"where": "policy.onnx"}}, r"encoders .* must name pictures \[\] and files"),
         ({"precision": "int8"}, "precision 'int8' is unknown, or its gate is missing"),
         ({"tolerance": 0}, "tolerance or action_width does not fit"),
-        ({"reference_chunk": [[0.0]]}, "reference_chunk or reference_seed does not fit"),
+        ({"reference_chunk": [[0.0]]}, "reference_chunk does not fit"),
     ],
 )
 def test_a_wrong_manifest_is_refused(out, entries, message):
@@ -178,8 +186,32 @@ def test_what_is_no_export_is_named(tmp_path, exported):
         load_backend(exported / "out", "onnxruntme")
     with pytest.raises(OneDPError, match=r"'onnxruntime' computes in float32 and int8, not in bfloat16"):
         open_model("onnxruntime", exported / "out" / "policy.onnx", 1, "bfloat16")
-    with pytest.raises(OneDPError, match="cannot use 0 threads"):
-        load_backend(exported / "out", "onnxruntime", threads=0)
+
+
+@pytest.mark.parametrize("threads", ["2", 1.5, 0, -1, 10**9, True, None])
+def test_threads_are_a_whole_number_that_a_machine_can_have(threads):
+    with pytest.raises(OneDPError, match=rf"^threads is {threads!r}, expected a whole number from 1 to \d+ on this"):
+        check_threads(threads)
+    assert check_threads(np.int64(1)) == 1
+
+
+@pytest.mark.parametrize("threads", [0, 10**9])
+def test_threads_are_checked_once_before_any_runtime(exported, threads):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no runtime is blamed
+        with pytest.raises(OneDPError, match=rf"^threads is {threads}, expected a whole number"):
+            load_backend(exported / "out", threads=threads)
+
+
+def test_no_rows_are_no_observation(exported):
+    obs = {name: values[:0] for name, values in inputs()[0].items()}
+    for policy in (load_backend(exported / "out"), load_policy(exported / "policy")):
+        with pytest.raises(SpecError, match=r"The observation has no rows \(batch size 0\)"):
+            policy.infer(obs, np.zeros((0, 1, 8, 2), dtype=np.float32))
+
+
+def test_what_exports_accept_as_rounding_their_loader_accepts_too():
+    assert max(tolerance(nfe) for nfe in (1, 2, 100)) == LARGEST_TOLERANCE
 
 
 def wrong_runtime(monkeypatch, name):

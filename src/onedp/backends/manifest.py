@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ from onedp.types import PolicySpec, episode_noise
 
 EXPORT_FORMAT = "onedp.export/2"
 MANIFEST_FILE = "manifest.json"
+LARGEST_TOLERANCE = 1e-3
+"""Of float32, in units of half the action range: what ``onedp.export.parity`` accepts is rounding, and no more."""
+LARGEST_TOLERANCE_REDUCED = 1.0
+"""Of reduced precisions, which a gate has judged: beyond it almost any answer would pass for the right one."""
+LARGEST_INPUTS = 2**27
+"""Numbers in the inputs of one chunk, noise included: 5 frames of full HD are a quarter of it."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,21 @@ def is_export(folder: Path) -> bool:
     return (folder / MANIFEST_FILE).is_file()
 
 
+def require_own_sampler(name: str | Path, sampler: str | None) -> None:
+    """Raise ``OneDPError`` when the export ``name`` is asked for with a sampler."""
+    if sampler:
+        raise OneDPError(f"{name} is an export: its sampler is part of it. Export again with --sampler {sampler}.")
+
+
 def read_export(folder: Path) -> ExportManifest:
     """Read and check ``manifest.json`` and the digest of every file; raises ``ArtifactError`` naming what is wrong."""
+    manifest = read_export_manifest(folder)
+    check_export_files(folder, manifest)
+    return manifest
+
+
+def read_export_manifest(folder: Path) -> ExportManifest:
+    """Read and check ``manifest.json`` alone; raises ``ArtifactError`` naming what is wrong."""
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise ArtifactError(f"{folder} is no exported policy: it has no {MANIFEST_FILE}. Make one with: onedp export")
@@ -102,9 +122,13 @@ def read_export(folder: Path) -> ExportManifest:
         _check_consistent(manifest)
     except OneDPError as error:
         raise ArtifactError(f"{path} is not readable: {error} Export the policy again.") from error
+    return manifest
+
+
+def check_export_files(folder: Path, manifest: ExportManifest) -> None:
+    """Raise ``ArtifactError`` unless every file is there and has the digest that the manifest gives."""
     for name, expected in manifest.files.items():
         _check_digest(folder / name, str(expected))
-    return manifest
 
 
 def _check_consistent(manifest: ExportManifest) -> None:
@@ -121,6 +145,16 @@ def _check_consistent(manifest: ExportManifest) -> None:
         raise ArtifactError(f"precision '{manifest.precision}' is unknown, or its gate is missing.")
     if len(manifest.action_width) != spec.action_dim or min(manifest.tolerance, *manifest.action_width) <= 0:
         raise ArtifactError("tolerance or action_width does not fit the action, or is not above 0.")
+    largest = LARGEST_TOLERANCE if manifest.precision == FLOAT32 else LARGEST_TOLERANCE_REDUCED
+    if manifest.tolerance > largest:
+        raise ArtifactError(
+            f"tolerance is {manifest.tolerance:g}, at most {largest:g} is right for {manifest.precision}: the check of "
+            "the first answer would be none."
+        )
+    numbers = sum(spec.n_obs_steps * math.prod(field.shape) for field in spec.observations)
+    numbers += math.prod(manifest.noise_shape)
+    if numbers > LARGEST_INPUTS:
+        raise ArtifactError(f"one chunk would take {numbers:,} numbers, at most {LARGEST_INPUTS:,} are read.")
     _check_reference(manifest)
 
 
@@ -128,8 +162,10 @@ def _check_reference(manifest: ExportManifest) -> None:
     """The first answer can be asked for, and compared."""
     spec = manifest.spec
     rows = {len(row) for row in manifest.reference_chunk}
-    if len(manifest.reference_chunk) != spec.chunk_length or rows != {spec.action_dim} or manifest.reference_seed < 0:
-        raise ArtifactError("reference_chunk or reference_seed does not fit the spec.")
+    if len(manifest.reference_chunk) != spec.chunk_length or rows != {spec.action_dim}:
+        raise ArtifactError("reference_chunk does not fit the spec.")
+    if not 0 <= manifest.reference_seed < 2**63:
+        raise ArtifactError(f"reference_seed is {manifest.reference_seed}, expected 0 to 2**63 - 1.")
     for field in spec.observations:
         ends = [_numbers(end) for end in manifest.input_ranges.get(field.name, ())]
         shapes = {None if end is None else end.shape for end in ends}

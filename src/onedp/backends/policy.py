@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from onedp.backends.manifest import ExportManifest, read_export
-from onedp.backends.runtimes import RUNTIMES, Run, open_model, usable_runtimes
+from onedp.backends.runtimes import RUNTIMES, Run, check_threads, open_model, usable_runtimes
 from onedp.errors import OneDPError, unknown_choice
 from onedp.observations import checked_inputs
 from onedp.seen_frames import SeenFrames
@@ -97,18 +97,14 @@ def load_backend(folder: str | Path, runtime: str = "auto", threads: int = 1) ->
     policy did; each that does not is passed over with a ``RuntimeWarning``. ``threads``: of the runtime, for one chunk.
     Raises ``ArtifactError`` when the folder is damaged or was changed, ``OneDPError`` when no runtime is left.
     """
-    folder = Path(folder)
+    folder, threads = Path(folder), check_threads(threads)
     manifest = read_export(folder)
     if runtime not in ("auto", *RUNTIMES):
         raise OneDPError(unknown_choice("runtime", runtime, ("auto", *RUNTIMES)))
     names = usable_runtimes(manifest.model, manifest.precision) if runtime == "auto" else [runtime]
     if not names:
+        require_graph(folder, manifest)
         reading = {name: r for name, r in RUNTIMES.items() if Path(manifest.model).suffix in r.suffixes}
-        if not reading:
-            raise OneDPError(
-                f"{folder} is no graph for a runtime but a policy for LeRobot: run it there, or make a policy of it "
-                f"with: onedp import {folder} --out DIR"
-            )
         fitting = {r.extra for r in reading.values() if manifest.precision in r.precisions}
         raise OneDPError(
             f"No installed runtime reads {manifest.model} in {manifest.precision}. Install one with: pip install "
@@ -126,6 +122,15 @@ def load_backend(folder: str | Path, runtime: str = "auto", threads: int = 1) ->
         else:
             return policy
     raise OneDPError(f"{folder} cannot be run: {' '.join(problems)}")
+
+
+def require_graph(folder: Path, manifest: ExportManifest) -> None:
+    """Raise ``OneDPError`` when no runtime of the table could ever run the export: it is LeRobot's."""
+    if not any(Path(manifest.model).suffix in runtime.suffixes for runtime in RUNTIMES.values()):
+        raise OneDPError(
+            f"{folder} is no graph for a runtime but a policy for LeRobot, which runs it; or make a policy of it with: "
+            f"onedp import {folder} --out DIR"
+        )
 
 
 def check_first_answer(policy: ExportedPolicy) -> None:

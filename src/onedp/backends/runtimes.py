@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from numpy import ndarray
 
-from onedp.errors import OneDPError
+from onedp.errors import OneDPError, unknown_choice
 
 Run = Callable[[Mapping[str, ndarray]], ndarray]
 """From a graph's inputs by name, float32, to its output. May be called from several threads."""
@@ -18,6 +21,31 @@ Run = Callable[[Mapping[str, ndarray]], ndarray]
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 PRECISIONS = (FLOAT32, BFLOAT16, INT8)
 """What a graph computes its products in. int8 is written into the graph, bfloat16 is a setting of the runtime."""
+PRECISION_NAMES = {
+    "fp32": FLOAT32,
+    "float32": FLOAT32,
+    "bf16": BFLOAT16,
+    "bfloat16": BFLOAT16,
+    "int8": INT8,
+}
+"""What users write to what manifests do."""
+THREADS_PER_CORE = 4
+"""More than the machine's cores may be asked for, to try it; far more is a slip of the hand."""
+
+
+def parse_precision(text: str) -> str:
+    """The precision that a user means; raises ``OneDPError``."""
+    if text not in PRECISION_NAMES:
+        raise OneDPError(unknown_choice("precision", text, PRECISION_NAMES))
+    return PRECISION_NAMES[text]
+
+
+def check_threads(threads: Any) -> int:
+    """``threads`` if a runtime can be given so many; raises ``OneDPError``."""
+    most = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if not isinstance(threads, Integral) or isinstance(threads, bool) or not 1 <= int(threads) <= most:
+        raise OneDPError(f"threads is {threads!r}, expected a whole number from 1 to {most} on this machine.")
+    return int(threads)
 
 
 @dataclass(frozen=True)
@@ -113,8 +141,7 @@ def open_model(name: str, path: Path, threads: int, precision: str = FLOAT32) ->
         raise OneDPError(
             f"The runtime '{name}' is not installed. Install it with: pip install 'onedp[{runtime.extra}]'"
         )
-    if threads < 1:
-        raise OneDPError(f"A runtime cannot use {threads} threads; give 1 or more.")
+    threads = check_threads(threads)
     try:
         return runtime.open(path, threads, precision)
     except Exception as error:  # each runtime has exceptions of its own

@@ -18,17 +18,18 @@ class Compare:
     """
 
     policies: tyro.conf.Positional[tuple[str, ...]] = ()
-    """POLICY or POLICY@SAMPLER (pusht-keypoints-ddpm@ddim:10), folder or shipped name; or a RESULT.json of evaluate."""
+    """POLICY or POLICY@SAMPLER (pusht-keypoints-ddpm@ddim:10), folder or shipped name; a folder of onedp export; or a
+    RESULT.json of evaluate."""
     out: Path = Path("comparison")
     """Folder for comparison.json, table.md and report.html."""
     task: str | None = None
     """Default: the task the policies were trained on."""
     reference: str | None = None
     """Which of the policies the others are compared with, written as above; default: the first."""
-    episodes: int = 100
-    """Starts."""
-    first_seed: int = 100_000
-    """Seed of the first start."""
+    episodes: int | None = None
+    """Starts; default: 100."""
+    first_seed: int | None = None
+    """Seed of the first start; default: 100000."""
     workers: int | None = None
     """Worker processes; default: one per core. The scores do not depend on it."""
     ray: str | None = None
@@ -39,10 +40,10 @@ class Compare:
     data: Path | None = None
     """Judge on observations of this data set (zarr or npz; demonstrated actions are used if they are there) instead
     of running episodes."""
-    observations: int = 256
-    """With --data: observations, drawn from the episodes that training holds out."""
-    draws: int = 16
-    """With --data: chunks for each observation, each from noise of its own."""
+    observations: int | None = None
+    """With --data: observations, drawn from the episodes that training holds out; default: 256."""
+    draws: int | None = None
+    """With --data: chunks for each observation, each from noise of its own; default: 16."""
 
     def run(self) -> None:
         """Evaluate, print and write."""
@@ -54,6 +55,7 @@ class Compare:
         reference = self.reference or self.policies[0]
         if reference not in self.policies:
             raise OneDPError(f"The reference '{reference}' is not among the policies {', '.join(self.policies)}.")
+        self._refuse_what_does_not_apply()
         if self.data is not None:
             self._run_heldout(self.data, self.policies.index(reference))
             return
@@ -67,8 +69,8 @@ class Compare:
             contestants=tuple(Contestant.parse(text) for text in self.policies),
             reference=self.policies.index(reference),
             task=self.task,
-            episodes=self.episodes,
-            first_seed=self.first_seed,
+            episodes=100 if self.episodes is None else self.episodes,
+            first_seed=100_000 if self.first_seed is None else self.first_seed,
             workers=self.workers,
             ray=self.ray,
             device=self.device,
@@ -79,13 +81,29 @@ class Compare:
         make_console().print(terminal_table(comparison))
         print(f"Report: {self.out / 'report.html'}")
 
+    def _refuse_what_does_not_apply(self) -> None:
+        """An option that would be ignored is a misunderstanding."""
+        of_episodes, of_data = ("episodes", "first_seed", "workers", "ray"), ("observations", "draws")
+        given = [
+            "--" + name.replace("_", "-")
+            for name in (of_data if self.data is None else of_episodes)
+            if getattr(self, name) is not None
+        ]
+        if given and self.data is None:
+            raise OneDPError(f"{' and '.join(given)} belong to --data, which is not given. Leave out one or give both.")
+        if given:
+            raise OneDPError(
+                f"With --data no episodes are run, so {' and '.join(given)} would change nothing. Leave it out, or "
+                "leave out --data."
+            )
+
     def _run_heldout(self, data: Path, reference: int) -> None:
         """Judge on held-out observations, print and write."""
         from onedp.cli.console import make_console
-        from onedp.evaluate.compare import Contestant
+        from onedp.evaluate.compare import Contestant, label_of, require_distinct
         from onedp.evaluate.heldout import compare_heldout
+        from onedp.evaluate.opening import open_policy
         from onedp.files import require_writable, write_json
-        from onedp.policy import load_policy
         from onedp.report.heldout import terminal_table, write_heldout_report
         from onedp.tasks.recorded import reading_task
 
@@ -93,10 +111,13 @@ class Compare:
         contestants = [Contestant.parse(text) for text in self.policies]
         if any(contestant.is_result for contestant in contestants):
             raise OneDPError("With --data every policy must be a folder or a shipped name, not the JSON of a result.")
-        policies = [load_policy(each.policy, each.sampler, self.device) for each in contestants]
+        policies = [open_policy(each.policy, each.sampler, self.device) for each in contestants]
+        require_distinct([label_of(policy) for policy in policies])
         judge = policies[reference]
         task = reading_task(self.task or judge.task, judge.spec, judge.provenance)
-        comparison = compare_heldout(policies, reference, data, task, self.observations, self.draws, seed=0)
+        count = 256 if self.observations is None else self.observations
+        draws = 16 if self.draws is None else self.draws
+        comparison = compare_heldout(policies, reference, data, task, count, draws, seed=0)
         write_json(self.out / "heldout.json", comparison.to_json())
         write_heldout_report(self.out / "report.html", comparison)
         make_console().print(terminal_table(comparison))

@@ -16,7 +16,8 @@ class Inspect:
     """Say what a data set or a policy is: shapes, units, ranges, timing table, provenance."""
 
     path: tyro.conf.Positional[Path]
-    """Data set (zarr, npz, LeRobot, robomimic HDF5, hub:OWNER/NAME), policy folder, or name of a shipped policy."""
+    """Data set (zarr, npz, LeRobot, robomimic HDF5, hub:OWNER/NAME), policy folder, folder of onedp export, or name of
+    a shipped policy."""
     task: str | None = None
     """For a data set: also show it as this task reads it, e.g. pusht-keypoints, my_module:my_task or recorded."""
     pictures: bool = False
@@ -38,6 +39,7 @@ class Inspect:
 
     def _run(self) -> None:
         from onedp.artifact import shipped_artifacts
+        from onedp.backends.manifest import is_export
 
         shipped = shipped_artifacts()
         if not self.path.exists() and str(self.path) in shipped:
@@ -46,6 +48,11 @@ class Inspect:
             self._inspect_policy(self.path)
         elif (self.path / "policy" / "spec.json").is_file():  # a finished run
             self._inspect_policy(self.path / "policy")
+        elif is_export(self.path):
+            from onedp.cli.inspect_export import inspect_export
+
+            self._refuse_task(self.path)
+            inspect_export(self.path)
         elif not self.path.exists() and not str(self.path).startswith("hub:"):
             beside = [str(item) for item in self.path.parent.iterdir()] if self.path.parent.is_dir() else []
             raise OneDPError(
@@ -60,6 +67,9 @@ class Inspect:
     def _inspect_policy(self, folder: Path) -> None:
         from onedp.cli.inspect_policy import inspect_policy
 
+        self._refuse_task(folder)
+        inspect_policy(folder)
+
+    def _refuse_task(self, folder: Path) -> None:
         if self.task is not None:
             raise OneDPError(f"{folder} is a policy, which has a task of its own. Leave out --task.")
-        inspect_policy(folder)

@@ -12,6 +12,7 @@ from rich.console import Console
 from onedp.artifact import Manifest, read_manifest, read_weights
 from onedp.cli.console import make_console, make_table
 from onedp.errors import ArtifactError
+from onedp.types import PolicySpec
 
 
 def inspect_policy(folder: Path) -> None:
@@ -26,13 +27,8 @@ def inspect_policy(folder: Path) -> None:
         problem = error  # what can be said is said before it ends the command
         console.print(f"DAMAGED: {error}", style="bold red", soft_wrap=True)
     _print_overview(console, folder, manifest, n_weights)
-    _print_fields(console, manifest)
-    spec = manifest.spec
-    console.print(
-        f"timing at {spec.rate_hz:g} Hz (step 0 is the newest observation): {spec.n_obs_steps} observed, "
-        f"{spec.horizon} predicted, {spec.n_action_steps} executed"
-    )
-    console.print(spec.timing_table(), soft_wrap=True)
+    print_fields(console, manifest.spec)
+    print_timing(console, manifest.spec)
     _print_normalization(console, manifest)
     console.print("Provenance", style="bold")
     console.print(json.dumps(dict(manifest.provenance), indent=2), soft_wrap=True)
@@ -72,14 +68,23 @@ def _nfe(sampler: Mapping[str, Any]) -> str:
     return str(2 * steps - 1 if kind == "heun" else steps)
 
 
-def _print_fields(console: Console, manifest: Manifest) -> None:
-    spec = manifest.spec
+def print_fields(console: Console, spec: PolicySpec) -> None:
+    """What goes in and what comes out, with units and limits."""
     table = make_table("Fields", "role", "name", ">each step", "unit", "type", "limits")
     for field in spec.observations:
         table.add_row("observation", field.name, str(field.shape), field.unit, field.dtype, "")
     limits = ", ".join(f"{low:g} to {high:g}" for low, high in zip(spec.action_low, spec.action_high, strict=True))
     table.add_row("action", spec.action.name, str(spec.action.shape), spec.action.unit, spec.action.dtype, limits)
     console.print(table)
+
+
+def print_timing(console: Console, spec: PolicySpec) -> None:
+    """Which steps are observed, predicted and executed."""
+    console.print(
+        f"timing at {spec.rate_hz:g} Hz (step 0 is the newest observation): {spec.n_obs_steps} observed, "
+        f"{spec.horizon} predicted, {spec.n_action_steps} executed"
+    )
+    console.print(spec.timing_table(), soft_wrap=True)
 
 
 def _print_normalization(console: Console, manifest: Manifest) -> None:

@@ -16,14 +16,14 @@ class Latency:
     """POLICY, POLICY@SAMPLER (PyTorch, and exported on the spot for the other runtimes), or a folder of onedp export.
     The first is what the distillation factors refer to."""
     sampler: str | None = None
-    """Sampler of every policy that names none; default: the one stored with it."""
+    """Sampler of every policy that names none; default: the one stored with it. An export has its own."""
     threads: tuple[int, ...] = (1,)
     """Numbers of threads."""
     runtimes: tuple[str, ...] = ("torch", "onnxruntime", "openvino")
     """Which runtimes; those that are not installed are left out."""
-    precisions: tuple[str, ...] = ("float32", "bfloat16", "int8")
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
     """Of policies that are exported on the spot. Reduced ones are timed without the gate of onedp export: how fast they
-    would be, not whether they may be used. bfloat16 needs OpenVINO and a processor that has it, int8 one pass."""
+    would be, not whether they may be used. bf16 needs OpenVINO and a processor that has it, int8 one pass."""
     rounds: int = 100
     """Rounds after warm-up; in each every policy answers once in every runtime."""
     out: Path | None = None
@@ -55,7 +55,7 @@ class Latency:
             write_text(self.out / "latency.svg", latency_plot(rows))
 
     def _check(self) -> None:
-        from onedp.backends.runtimes import PRECISIONS, RUNTIMES
+        from onedp.backends.runtimes import RUNTIMES, check_threads, parse_precision
         from onedp.errors import OneDPError, unknown_choice
 
         if not self.policies:
@@ -65,22 +65,26 @@ class Latency:
             if name not in known:
                 raise OneDPError(unknown_choice("runtime", name, known))
         for name in self.precisions:
-            if name not in PRECISIONS:
-                raise OneDPError(unknown_choice("precision", name, PRECISIONS))
-        if not self.threads or min(self.threads) < 1:
-            raise OneDPError(f"--threads {self.threads}: expected numbers of 1 and more.")
+            parse_precision(name)
+        if not self.threads:
+            raise OneDPError("--threads is empty, expected numbers of 1 and more.")
+        for count in self.threads:
+            check_threads(count)
 
     def _timed(self, text: str, workspace: Path) -> list:
-        from onedp.backends.manifest import is_export
+        from onedp.backends.manifest import is_export, require_own_sampler
+        from onedp.backends.runtimes import parse_precision
         from onedp.errors import OneDPError
         from onedp.evaluate.latency import timed_export
 
-        if is_export(Path(text)):
-            found = [each for count in self.threads for each in timed_export(Path(text), count, self.runtimes)]
+        policy, _, sampler = text.partition("@")
+        if is_export(Path(policy)):
+            require_own_sampler(policy, sampler)
+            found = [each for count in self.threads for each in timed_export(Path(policy), count, self.runtimes)]
             if not found:
-                raise OneDPError(f"None of the runtimes {', '.join(self.runtimes)} is installed and reads {text}.")
+                raise OneDPError(f"None of the runtimes {', '.join(self.runtimes)} is installed and reads {policy}.")
             return found
         from onedp.evaluate.latency_torch import timed_artifact
 
-        policy, _, sampler = text.partition("@")
-        return timed_artifact(policy, sampler or self.sampler, self.threads, self.runtimes, self.precisions, workspace)
+        precisions = tuple(dict.fromkeys(parse_precision(name) for name in self.precisions))
+        return timed_artifact(policy, sampler or self.sampler, self.threads, self.runtimes, precisions, workspace)

@@ -29,7 +29,7 @@ class Serve:
     threads: int = 1
     """CPU threads of a pass; one is best where a control loop shares the cores."""
     seed: int = 0
-    """Seed of the noise of clients that send none."""
+    """Seed of the noise of clients that send none: 0 to 2**63 - 1."""
     limits: ServerLimits = field(default_factory=ServerLimits)
     """What a client may ask."""
 
@@ -45,11 +45,11 @@ class Serve:
 
         token = None if self.token_file is None else read_token(self.token_file)
         require_token_beyond_loopback(self.host, token)  # before the seconds of loading
+        config = ServerConfig(host=self.host, port=self.port, token=token, limits=self.limits, seed=self.seed)
         loaded = [open_policy(text, self.device, self.threads) for text in self.policies]
         policies = dict(loaded)
         if len(policies) < len(loaded):
             raise OneDPError(f"Two policies have the same name: {', '.join(name for name, _ in loaded)}. Rename one.")
-        config = ServerConfig(host=self.host, port=self.port, token=token, limits=self.limits, seed=self.seed)
 
         def ready(port: int) -> None:
             host = f"[{self.host}]" if ":" in self.host else self.host
@@ -63,14 +63,13 @@ def open_policy(text: str, device: str, threads: int) -> tuple[str, Policy]:
 
     Raises ``OneDPError`` when there is none under ``POLICY`` or the sampler does not fit.
     """
-    if threads < 1:
-        raise OneDPError(f"--threads is {threads}, expected at least 1.")
-    path, _, sampler = text.partition("@")
-    from onedp.backends.manifest import is_export
+    from onedp.backends.manifest import is_export, require_own_sampler
+    from onedp.backends.runtimes import check_threads
 
+    check_threads(threads)
+    path, _, sampler = text.partition("@")
     if is_export(Path(path)):
-        if sampler:
-            raise OneDPError(f"{path} is an export: its sampler is part of it. Export again with --sampler {sampler}.")
+        require_own_sampler(path, sampler)
         from onedp.backends import load_backend
 
         return Path(path).resolve().name, load_backend(path, threads=threads)

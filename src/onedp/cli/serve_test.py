@@ -19,8 +19,10 @@ from onedp.serve.client import PolicyClient
         (["no-such-policy"], "Unknown policy 'no-such-policy'"),
         (["pusht-keypoints-onedp-s", "--host", "0.0.0.0"], "can be reached from other machines"),
         (["pusht-keypoints-onedp-s", "--token-file", "nowhere"], "The token file nowhere is not readable"),
-        (["pusht-keypoints-onedp-s", "--threads", "0"], "--threads is 0, expected at least 1"),
+        (["pusht-keypoints-onedp-s", "--threads", "0"], "threads is 0, expected a whole number from 1 to"),
         (["pusht-keypoints-onedp-s", "pusht-keypoints-onedp-s"], "Two policies have the same name"),
+        (["pusht-keypoints-onedp-s", "--seed", "-1"], "The server's seed is -1, expected 0 to 2**63 - 1"),
+        (["pusht-keypoints-onedp-s", "--seed", str(2**63)], "seed is 9223372036854775808, expected 0 to"),
         (["pusht-keypoints-onedp-s", "--limits.rows", "0"], "Every limit of the server must be positive"),
     ],
 )

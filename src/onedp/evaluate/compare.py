@@ -13,12 +13,12 @@ from tqdm import tqdm
 from onedp.errors import OneDPError
 from onedp.evaluate.comparison import Comparison, load_results, save_results
 from onedp.evaluate.groups import one_thread
+from onedp.evaluate.opening import JudgedPolicy, open_policy
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import record_episode
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.evaluate.tables import markdown_table, short_names
 from onedp.files import write_text
-from onedp.policy import TorchPolicy, load_policy
 from onedp.report.report import write_report
 from onedp.report.video import RecordedEpisode, RolloutClip, choose_starts, make_clip
 from onedp.tasks import get_task
@@ -79,11 +79,17 @@ def _check_labels(request: ComparisonRequest) -> None:
         if contestant.is_result:
             labels.append(_result(request, contestant).label)
         else:
-            labels.append(_label(load_policy(contestant.policy, contestant.sampler, request.device)))
+            labels.append(label_of(open_policy(contestant.policy, contestant.sampler, request.device)))
+    require_distinct(labels)
+
+
+def require_distinct(labels: Sequence[str]) -> None:
+    """Raise ``OneDPError`` when two policies could not be told apart."""
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise OneDPError(
-            f"{', '.join(twice)} appears twice. Policies are told apart by their folder's name and sampler; rename one."
+            f"{', '.join(twice)} appears twice. Policies are told apart by their folder's name and sampler, exports by "
+            "policy, runtime and precision; rename one, or leave it out."
         )
 
 
@@ -140,7 +146,7 @@ def _provenance(request: ComparisonRequest) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for contestant in request.contestants:
         if not contestant.is_result:
-            policy = load_policy(contestant.policy, contestant.sampler, request.device)
+            policy = open_policy(contestant.policy, contestant.sampler, request.device)
             keep = ("command", "training_seconds", "data_episodes", "data_steps", "data_digest", "teacher")
             facts[policy.name] = {key: policy.provenance[key] for key in keep if key in policy.provenance}
     return facts
@@ -154,8 +160,8 @@ def record_clips(comparison: Comparison, request: ComparisonRequest, subject: st
     if any(contestant.is_result for contestant in request.contestants):
         return []
     names = short_names(comparison)
-    policies = [load_policy(c.policy, c.sampler, request.device) for c in request.contestants]
-    shown = [p for p in policies if p.nfe <= VIDEO_PASSES or _label(p) == comparison.reference]
+    policies = [open_policy(c.policy, c.sampler, request.device) for c in request.contestants]
+    shown = [p for p in policies if p.nfe <= VIDEO_PASSES or label_of(p) == comparison.reference]
     starts = choose_starts(comparison.result(subject), comparison.result(comparison.reference), names[subject])
     clips = []
     for start in tqdm(starts, desc="videos", unit="start", disable=None):
@@ -166,15 +172,16 @@ def record_clips(comparison: Comparison, request: ComparisonRequest, subject: st
     return clips
 
 
-def _label(policy: TorchPolicy) -> str:
+def label_of(policy: JudgedPolicy) -> str:
+    """Policy and sampler: what a comparison tells its policies apart by."""
     return f"{policy.name}@{policy.sampler.label}"
 
 
 def _recorded(
-    policy: TorchPolicy, comparison: Comparison, seed: int, names: Mapping[str, str]
+    policy: JudgedPolicy, comparison: Comparison, seed: int, names: Mapping[str, str]
 ) -> RecordedEpisode | None:
     """The evaluation's episode again, with pictures; None if it differs: a video may not contradict the numbers."""
-    label = _label(policy)
+    label = label_of(policy)
     result = comparison.result(label)
     with one_thread():
         recording = record_episode(policy, get_task(comparison.task), seed, result.per_episode, VIDEO_SIZE)

@@ -26,10 +26,10 @@ from onedp.data.windows import gather_windows, window_index
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
 from onedp.errors import OneDPError
 from onedp.evaluate.groups import one_thread
+from onedp.evaluate.opening import JudgedPolicy, action_centre_width
 from onedp.evaluate.runner import hardware, latency_ms
 from onedp.evaluate.statistics import bootstrap_mean
 from onedp.machine import command_line
-from onedp.policy import TorchPolicy
 from onedp.tasks import Task
 from onedp.tasks.demonstrations import load_demonstrations, load_observations
 from onedp.tasks.fields import recorded_keys
@@ -159,7 +159,7 @@ def _candidates(episode: ndarray, episodes: Episodes) -> tuple[ndarray, str]:
     )
 
 
-def sample_chunks(policy: TorchPolicy, obs: Mapping[str, ndarray], draws: int, seed: int) -> Float[ndarray, "n d t a"]:
+def sample_chunks(policy: JudgedPolicy, obs: Mapping[str, ndarray], draws: int, seed: int) -> Float[ndarray, "n d t a"]:
     """``draws`` chunks for each observation, physical units; noise is keyed by (seed + draw, observation)."""
     count = len(next(iter(obs.values())))
     chunks = []
@@ -179,7 +179,7 @@ def sample_chunks(policy: TorchPolicy, obs: Mapping[str, ndarray], draws: int, s
 
 
 def compare_heldout(
-    policies: Sequence[TorchPolicy], reference: int, data: Path, task: Task, count: int, draws: int, seed: int
+    policies: Sequence[JudgedPolicy], reference: int, data: Path, task: Task, count: int, draws: int, seed: int
 ) -> HeldoutComparison:
     """Every policy on the same observations; raises ``OneDPError`` when they do not fit the task or each other."""
     if draws < 2 or count < 2:
@@ -216,8 +216,8 @@ def compare_heldout(
 
 
 def _row(
-    policy: TorchPolicy,
-    yardstick: TorchPolicy,
+    policy: JudgedPolicy,
+    yardstick: JudgedPolicy,
     truth: ndarray,
     observations: HeldoutObservations,
     draws: int,
@@ -240,12 +240,13 @@ def _row(
     )
 
 
-def _normalised(policy: TorchPolicy, actions: ndarray) -> ndarray:
-    return policy.normalizer.normalize(policy.spec.action.name, actions)
+def _normalised(policy: JudgedPolicy, actions: ndarray) -> ndarray:
+    centre, width = action_centre_width(policy)
+    return ((actions - centre) / width).astype(np.float32)
 
 
 def chunk_metrics(
-    chunks: Float[ndarray, "n d t a"], truth: Float[ndarray, "n d t a"], policy: TorchPolicy, actions: ndarray | None
+    chunks: Float[ndarray, "n d t a"], truth: Float[ndarray, "n d t a"], policy: JudgedPolicy, actions: ndarray | None
 ) -> dict[str, ndarray]:
     """Per-observation values (N,) of all metrics that need one chunk; only ``policy``'s normalisation is used."""
     spec = policy.spec
@@ -265,7 +266,7 @@ def chunk_metrics(
 
 
 def seam_jumps(
-    chunks: Float[ndarray, "n d t a"], following: Float[ndarray, "n d t a"], policy: TorchPolicy
+    chunks: Float[ndarray, "n d t a"], following: Float[ndarray, "n d t a"], policy: JudgedPolicy
 ) -> Float[ndarray, " n"]:
     """Where the old chunk would have gone next against where the new one begins, per observation."""
     planned, begun = chunks[:, :, policy.spec.n_action_steps], following[:, :, 0]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.backends.manifest import ExportManifest, read_export
-from onedp.backends.policy import load_backend
+from onedp.backends.policy import load_backend, require_graph
 from onedp.backends.runtimes import BFLOAT16, FLOAT32, INT8, usable_runtimes
 from onedp.errors import OneDPError
 from onedp.evaluate.machine_speed import MachineSpeed
@@ -73,8 +73,12 @@ class LatencyRow:
 
 
 def timed_export(folder: Path, threads: int, runtimes: Sequence[str]) -> list[Timed]:
-    """An exported folder in each installed runtime that reads it and is among ``runtimes``."""
+    """An exported folder in each installed runtime that reads it and is among ``runtimes``.
+
+    Raises ``OneDPError`` when it is damaged, or a policy for LeRobot.
+    """
     manifest = read_export(folder)
+    require_graph(folder, manifest)
     inputs = manifest.example_inputs(batch=1, seed=0)
     return [
         Timed(

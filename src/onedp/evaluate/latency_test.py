@@ -128,7 +128,7 @@ def test_the_file_and_the_plot_hold_every_row():
         (["no-such-policy"], "Unknown policy 'no-such-policy'"),
         (["p", "--runtimes", "onnxruntme"], "Unknown runtime 'onnxruntme'. Did you mean 'onnxruntime'?"),
         (["p", "--precisions", "int4"], "Unknown precision 'int4'"),
-        (["p", "--threads", "0"], "expected numbers of 1 and more"),
+        (["p", "--threads", "0"], "threads is 0, expected a whole number from 1"),
     ],
 )
 def test_command_line_errors(capsys, arguments, message):

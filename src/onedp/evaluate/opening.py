@@ -1,18 +1,19 @@
-"""Opening what is evaluated: a policy folder, a shipped policy by name, or an exported folder."""
+"""Opening what is judged: a policy folder, a shipped policy by name, or an exported folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from numpy import ndarray
 
 from onedp.artifact import resolve_artifact
 from onedp.backends import ExportedPolicy, load_backend
-from onedp.backends.manifest import is_export
+from onedp.backends.manifest import is_export, require_own_sampler
 from onedp.errors import OneDPError
 from onedp.policy import TorchPolicy, load_policy
 from onedp.types import PolicySpec
@@ -78,13 +79,17 @@ class EvaluatedExport:
         return self.exported.infer(obs, noise)
 
 
-def open_policy(name: str, sampler: str | None, device: str = "cpu") -> TorchPolicy | EvaluatedExport:
+JudgedPolicy: TypeAlias = TorchPolicy | EvaluatedExport
+"""What evaluations and comparisons take."""
+
+
+def open_policy(name: str, sampler: str | None, device: str = "cpu") -> JudgedPolicy:
     """Raises ``OneDPError`` when there is no such policy, or an export is asked for another sampler or device."""
     if not is_export(Path(name)):
         return load_policy(name, sampler, device)
     exported = load_backend(name)
-    if sampler not in (None, exported.manifest.sampler):
-        raise OneDPError(f"{name} is an export: its sampler is part of it. Export again with --sampler {sampler}.")
+    if sampler != exported.manifest.sampler:
+        require_own_sampler(name, sampler)
     if device != "cpu":
         raise OneDPError(f"{name} is an export, which runs on the CPU. Use --device cpu.")
     return EvaluatedExport(exported)
@@ -95,8 +100,20 @@ def policy_path(name: str) -> str:
     return str(Path(name).resolve() if is_export(Path(name)) else resolve_artifact(name))
 
 
-def parameters_of(policy: TorchPolicy | EvaluatedExport) -> int:
+def parameters_of(policy: JudgedPolicy) -> int:
     """Number of weights."""
     if isinstance(policy, EvaluatedExport):
         return policy.exported.manifest.parameters
     return sum(p.numel() for p in policy.denoiser.parameters())
+
+
+def action_centre_width(policy: JudgedPolicy) -> tuple[ndarray, ndarray]:
+    """float64 pair with ``normalised = (action - centre) / width``, one number a dimension.
+
+    An export knows the width of its policy's normalisation, not the centre, of which differences do not depend: it is
+    then near its own actions, for the rounding.
+    """
+    if isinstance(policy, EvaluatedExport):
+        manifest = policy.exported.manifest
+        return np.mean(manifest.reference_chunk, axis=0), np.asarray(manifest.action_width)
+    return policy.normalizer.centre_width(policy.spec.action.name)

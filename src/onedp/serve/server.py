@@ -55,7 +55,12 @@ class ServerConfig:
     """Clients must show it; needed beyond loopback."""
     limits: ServerLimits = field(default_factory=ServerLimits)
     seed: int = 0
-    """Seed of the noise of the first connection whose client names none; the next one's is one higher."""
+    """Seed of the noise of the first connection whose client names none, 0 to 2**63 - 1; the next one's is one
+    higher."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ServeError(f"The server's seed is {self.seed}, expected 0 to 2**63 - 1.")
 
 
 class PolicyServer:
@@ -206,7 +211,7 @@ class PolicyServer:
     async def _serve_client(self, connection: ServerConnection) -> None:
         assert self._stop is not None  # set by run
         self._metrics.connections.inc()
-        noise = ConnectionNoise((self._config.seed + self._connected) % 2**64)
+        noise = ConnectionNoise(self._config.seed + self._connected)
         self._connected += 1
         bucket = TokenBucket(self._limits.requests_per_s, time.monotonic())
         try:
