@@ -108,16 +108,36 @@ def test_connections_beyond_the_limit_are_refused_until_one_leaves():
             assert client.name == "fake"
 
 
-def test_sockets_beyond_the_limit_are_closed_before_they_say_a_word():
-    with serving(limits={"connections": 1}) as port, contextlib.ExitStack() as stack:
-        for _ in range(1 + SPARE_SOCKETS):
+@pytest.mark.parametrize("word", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_sockets_that_never_finish_their_handshake_lock_nobody_out(word):
+    noise = np.zeros((1, 1, 6, 2), dtype=np.float32)
+    with serving(limits={"connections": 4}) as port, contextlib.ExitStack() as stack, PolicyClient(port=port) as before:
+        half_open = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as one_too_many:
-            assert one_too_many.recv(1) == b""
-        stack.close()
+            for _ in range(4 + SPARE_SOCKETS + 10)
+        ]
+        for each in half_open[10:]:
+            each.sendall(word)
+        assert half_open[0].recv(1) == b""  # the oldest gave way
+        assert get(port, "/healthz")[2] == "OK\n"
         with PolicyClient(port=port) as client:
-            assert client.name == "fake"
-        assert 'onedp_refused_connections_total{reason="sockets"} 1.0' in get(port, "/metrics")[2]
+            assert client.infer(observation(rows=1), noise).shape == (1, 5, 2)
+        assert before.infer(observation(rows=1), noise).shape == (1, 5, 2)
+        half_open[-1].settimeout(0.05)
+        with pytest.raises(TimeoutError):  # the newest still may
+            half_open[-1].recv(1)
+        count = get(port, "/metrics")[2].partition('onedp_refused_connections_total{reason="sockets"} ')[2].split()[0]
+        assert float(count) >= 10
+
+
+def test_as_many_clients_as_allowed_may_come_at_once():
+    with serving(limits={"connections": 32}) as port, ThreadPoolExecutor(32) as pool, contextlib.ExitStack() as stack:
+        clients = list(pool.map(lambda _: PolicyClient(port=port), range(32)))
+        for client in clients:
+            stack.enter_context(client)
+        assert {client.name for client in clients} == {"fake"}
+        with pytest.raises(ServeError, match="All 32 connections are taken"):
+            PolicyClient(port=port)
 
 
 def test_a_silent_connection_is_closed():

@@ -26,7 +26,7 @@ from onedp.errors import OneDPError, ServeError
 from onedp.serve.access import is_authorized, require_token_beyond_loopback
 from onedp.serve.limits import ServerLimits, TokenBucket
 from onedp.serve.metrics import ServerMetrics
-from onedp.serve.requests import OPTIONS, ConnectionNoise, read_request
+from onedp.serve.requests import ConnectionNoise, read_request
 from onedp.serve.wire import pack, unpack
 from onedp.serve.worker import PolicyWorker
 from onedp.types import Policy
@@ -39,7 +39,8 @@ READ_BEYOND_LIMIT = 4
 LAST_CALL_S = 0.1
 """After SIGTERM a request that is already on its way is still taken."""
 SPARE_SOCKETS = 16
-"""Sockets beyond the clients: for health checks, and to tell a client too many that it is one."""
+"""So many sockets more than clients may be on their way in at a time: for health checks, and to tell a client too many
+that it is one. One more, and the oldest is closed: who comes in asks at once, who only holds a socket stays behind."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +68,10 @@ class PolicyServer:
     """Serves ``policies``, by name; the first is the one that clients get who name none."""
 
     def __init__(self, policies: Mapping[str, Policy], config: ServerConfig):
-        """Raises ``ServeError`` for a set-up that must not run (no token beyond loopback, names that collide)."""
+        """Raises ``ServeError`` for a set-up that must not run (no token beyond loopback)."""
         require_token_beyond_loopback(config.host, config.token)
         if not policies:
             raise ServeError("There is no policy to serve.")
-        for name, policy in policies.items():
-            if reserved := {obs.name for obs in policy.spec.observations} & set(OPTIONS):
-                raise ServeError(f"The policy '{name}' has observations named {sorted(reserved)}, which are options.")
         self._policies = dict(policies)
         self._config = config
         self._limits = config.limits
@@ -85,6 +83,8 @@ class PolicyServer:
         self._metadata = pack(self.metadata())
         self._clients: set[ServerConnection] = set()
         self._sockets: set[ServerConnection] = set()
+        self._arriving: dict[ServerConnection, None] = {}
+        """Sockets that are no clients (yet), the oldest first."""
         self._connected = 0
         self._stop: asyncio.Event | None = None
 
@@ -171,12 +171,16 @@ class PolicyServer:
             def connection_made(self, transport: Any) -> None:
                 super().connection_made(transport)
                 server._sockets.add(self)
-                if len(server._sockets) > server._limits.connections + SPARE_SOCKETS:
+                server._arriving[self] = None
+                if len(server._arriving) > server._limits.connections + SPARE_SOCKETS:
+                    oldest = next(iter(server._arriving))
+                    del server._arriving[oldest]
                     server._metrics.refused.labels("sockets").inc()
-                    transport.abort()
+                    oldest.transport.abort()
 
             def connection_lost(self, exc: Exception | None) -> None:
                 server._sockets.discard(self)
+                server._arriving.pop(self, None)
                 server._clients.discard(self)
                 super().connection_lost(exc)
 
@@ -204,6 +208,7 @@ class PolicyServer:
                 http.HTTPStatus.SERVICE_UNAVAILABLE, f"All {self._limits.connections} connections are taken.\n"
             )
         self._clients.add(connection)
+        self._arriving.pop(connection, None)
         return None
 
     # --- one client

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from onedp.errors import ServeError
+from onedp.errors import ServeError, SpecError
 from onedp.serve.client import PolicyClient
 from onedp.serve.fake_policy_test import FakePolicy, observation
 from onedp.serve.loopback_test import connect, get, serving
+from onedp.serve.requests import OPTIONS
 from onedp.serve.run import serve_in_thread
 from onedp.serve.server import PolicyServer, ServerConfig
 from onedp.serve.wire import pack, unpack
-from onedp.types import FieldSpec, Policy, PolicySpec, episode_noise
+from onedp.types import RESERVED_NAMES, FieldSpec, Policy, PolicySpec, episode_noise
 
 TOKEN = "a-token-of-the-tests"
 
@@ -172,10 +173,16 @@ def test_a_taken_port_is_named():
             pass
 
 
-def test_names_that_collide_with_options_are_refused():
-    spec = PolicySpec((FieldSpec("seed", (2,), "m"),), FieldSpec("action", (2,), "m"), (-1, -1), (1, 1), 10.0)
-    with pytest.raises(ServeError, match=r"has observations named \['seed'\], which are options"):
-        PolicyServer({"fake": FakePolicy(spec=spec)}, ServerConfig())
+def test_no_observation_can_be_called_as_an_option():
+    assert set(OPTIONS) <= set(RESERVED_NAMES)
+    with pytest.raises(SpecError, match=r"Observations cannot be named \['seed'\]"):
+        PolicySpec((FieldSpec("seed", (2,), "m"),), FieldSpec("action", (2,), "m"), (-1, -1), (1, 1), 10.0)
+
+
+def test_a_server_needs_a_policy_and_a_seed_that_exists():
+    for seed in (-1, 2**63, 10**26):
+        with pytest.raises(ServeError, match=f"The server's seed is {seed}, expected 0 to"):
+            ServerConfig(seed=seed)
     with pytest.raises(ServeError, match="There is no policy to serve"):
         PolicyServer({}, ServerConfig())
 
@@ -205,6 +212,7 @@ def test_stopping_finishes_the_request_in_flight():
 PROGRAM = """
 import sys, threading
 from onedp.serve.fake_policy_test import FakePolicy
+from onedp.serve.requests import OPTIONS
 from onedp.serve.run import serve_until_signal
 from onedp.serve.server import ServerConfig
 policy = FakePolicy()
