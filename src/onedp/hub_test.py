@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from onedp.hub import check_name, pull_policy, push_policy
 pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
 SHIPPED = "pusht-keypoints-edm"
 TOKEN = "hf_of_the_test"
+VERBS = [["push", SHIPPED, "me/student"], ["pull", "me/student", "--out", "pulled"]]
 
 
 class Repositories:
@@ -211,7 +215,7 @@ def test_what_is_not_ours_is_explained(hub, monkeypatch, tmp_path):
     assert hub.files == {}
 
 
-@pytest.mark.parametrize("arguments", [["push", SHIPPED, "me/student"], ["pull", "me/student", "--out", "pulled"]])
+@pytest.mark.parametrize("arguments", VERBS)
 def test_offline_is_said_plainly(monkeypatch, tmp_path, capsys, arguments):
     use_endpoint(monkeypatch, tmp_path, "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.chdir(tmp_path)
@@ -222,6 +226,89 @@ def test_offline_is_said_plainly(monkeypatch, tmp_path, capsys, arguments):
     assert f"http://127.0.0.1:9 cannot be reached to {arguments[0]} me/student" in message
     assert "Check the connection" in message
     assert not (tmp_path / "pulled").exists()
+
+
+@pytest.fixture
+def answering(monkeypatch, tmp_path) -> Iterator[Callable[[int, bytes], None]]:
+    """Let a server that is no hub be the hub: it gives the same answer to whatever it is asked."""
+    answer: list[tuple[int, bytes]] = []
+
+    class Odd(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, data = answer[-1]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        do_HEAD = do_POST = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    use_endpoint(monkeypatch, tmp_path, f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.chdir(tmp_path)
+    yield lambda status, data: answer.append((status, data))
+    server.shutdown()
+    server.server_close()
+
+
+def refused(capsys, arguments) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("arguments", VERBS)
+@pytest.mark.parametrize("data", [b"<html>log in</html>", b"", b"[1, 2]", b'{"a": 1}', b"null", b'{"siblings": 3}'])
+def test_what_is_no_hub_is_said_to_be_none(answering, tmp_path, capsys, data, arguments):
+    answering(200, data)
+    message = refused(capsys, arguments)
+    assert f"answered to {arguments[0]} me/student, but not as a hub does" in message
+    assert "whether the login page of a network answers in its place" in message
+    assert not (tmp_path / "pulled").exists()
+
+
+@pytest.mark.parametrize("arguments", VERBS)
+@pytest.mark.parametrize(
+    ("status", "expected"), [(404, "does not let you"), (426, "refused to"), (503, "refused to"), (418, "refused to")]
+)
+def test_a_refusal_is_no_lost_connection(answering, capsys, status, expected, arguments, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the client's tries
+    answering(status, b"no")
+    message = refused(capsys, arguments)
+    assert expected in message
+    assert f"(status {status})" in message
+    assert "cannot be reached" not in message
+
+
+@pytest.mark.parametrize("arguments", VERBS)
+@pytest.mark.parametrize("endpoint", ["http://[::1", "nonsense", "ftp://example.org", "http://", "http://x:99999"])
+def test_an_endpoint_that_is_no_address_is_named(monkeypatch, tmp_path, capsys, endpoint, arguments):
+    use_endpoint(monkeypatch, tmp_path, endpoint)
+    message = refused(capsys, arguments)
+    assert f"HF_ENDPOINT is '{endpoint}', expected the address of a hub, such as https://huggingface.co" in message
+
+
+def test_an_odd_endpoint_is_named_before_the_client_is_imported(tmp_path):
+    """The client reads the variable while it is imported, and fails."""
+    command = [sys.executable, "-m", "onedp.cli.main", "pull", "me/student", "--out", str(tmp_path / "pulled")]
+    environment = {**os.environ, "HF_ENDPOINT": "http://[::1"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 2
+    assert process.stderr.startswith("onedp: HF_ENDPOINT is 'http://[::1', expected the address of a hub")
+
+
+def test_an_empty_endpoint_is_the_default_one(hub, monkeypatch, tmp_path):
+    monkeypatch.setattr("onedp.hub.DEFAULT_ENDPOINT", os.environ["HF_ENDPOINT"])
+    monkeypatch.setenv("HF_ENDPOINT", "")
+    push_policy(SHIPPED, "me/student")
+    assert pull_policy("me/student", tmp_path / "pulled") == "policy"
 
 
 @pytest.mark.parametrize("name", ["student", "me/", "me/stu/dent", "../me", "me/..", "me/a..b", "hub:me/x", "me/a b"])
