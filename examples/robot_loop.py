@@ -8,6 +8,7 @@ Replace the three methods of ``MyRobot``; everything else stays. No torch is nee
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from onedp.runtime.limits import ActionLimiter
 from onedp.runtime.loop import ControlLoop, Observation
 from onedp.runtime.planner import ThreadPlanner
 from onedp.runtime.watchdog import Watchdog, WatchdogLimits
+from onedp.serve.access import read_token
 from onedp.serve.client import PolicyClient
 from onedp.types import PolicySpec
 
@@ -57,8 +59,11 @@ def main(arguments: list[str] | None = None) -> MyRobot:
     parser.add_argument("--max-step", type=float, default=30.0, help="largest change of an action per control step")
     options = parser.parse_args(arguments)
 
+    if not (math.isfinite(options.seconds) and options.seconds > 0):
+        raise OneDPError(f"--seconds is {options.seconds:g}, expected a positive number.")
+
     clock = RealClock()
-    token = options.token_file.read_text().strip() if options.token_file else None
+    token = read_token(options.token_file) if options.token_file else None
     with PolicyClient(options.host, options.port, token=token) as policy:
         robot, planner = MyRobot(policy.spec, clock), ThreadPlanner(policy)
         watchdog = Watchdog(WatchdogLimits(inference_s=1.0, observation_s=0.5), clock, robot.stop)

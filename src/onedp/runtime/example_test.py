@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from onedp.errors import OneDPError
 from onedp.runtime.watchdog import WatchdogLimits
 from onedp.serve.fake_policy_test import SPEC, FakePolicy
 from onedp.serve.run import serve_in_thread
@@ -56,6 +57,7 @@ def test_the_example_says_what_is_wrong_with_its_server(tmp_path):
     """No traceback, whether there is no server or it wants a token."""
     policy = FakePolicy(spec=replace(SPEC, rate_hz=100.0))
     (tmp_path / "token").write_text("secret-" + "x" * 32)
+    (tmp_path / "token").chmod(0o600)
     config = ServerConfig(port=0, token="secret-" + "x" * 32)
     with serve_in_thread({"fake": policy}, config) as port:
         run = [sys.executable, str(EXAMPLE), "--port", str(port), "--seconds", "0.2"]
@@ -68,3 +70,27 @@ def test_the_example_says_what_is_wrong_with_its_server(tmp_path):
     assert gone.returncode == 2
     assert gone.stderr.startswith("robot_loop: ")
     assert "Traceback" not in gone.stderr + refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds", "nan"], "--seconds is nan, expected a positive number"),
+        (["--seconds", "inf"], "--seconds is inf, expected a positive number"),
+        (["--seconds", "-1"], "--seconds is -1, expected a positive number"),
+        (["--seconds", "1e-9"], "to run for 0 ticks, expected at least 1"),
+        (["--port", "99999"], "The port of the server is 99999, expected 1 to 65535"),
+        (["--max-step", "inf"], "max_step is inf, expected one positive number"),
+        (["--max-step", "nan"], "max_step is nan, expected one positive number"),
+        (["--max-step", "-1"], "max_step is -1.0, expected one positive number"),
+        (["--token-file", "token"], "The token file token is not readable"),
+    ],
+)
+def test_the_example_refuses_what_makes_no_sense(tmp_path, monkeypatch, arguments, message):
+    (tmp_path / "token").write_bytes("secr\u00e9t-of-the-tests".encode("latin-1"))
+    (tmp_path / "token").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    with serve_in_thread({"fake": FakePolicy()}, ServerConfig(port=0)) as port, pytest.raises(OneDPError) as refusal:
+        example(inference_s=60.0).main(["--port", str(port), "--seconds", "0.1", *arguments])
+    assert message in str(refusal.value)  # which the example prints, and exits with 2
+    assert "\n" not in str(refusal.value)

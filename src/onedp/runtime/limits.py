@@ -22,9 +22,13 @@ class ActionLimiter:
         dim = spec.action_dim
         self._low = np.asarray(spec.action_low, dtype=np.float32)
         self._high = np.asarray(spec.action_high, dtype=np.float32)
-        self._max_step = np.asarray(max_step, dtype=np.float32)
-        if self._max_step.shape not in ((), (dim,)) or not (self._max_step > 0).all():
-            raise SpecError(f"max_step is {max_step}, expected one positive number, or {dim}.")
+        with np.errstate(over="ignore"):  # too large is infinity, which the next lines refuse
+            self._max_step = np.asarray(max_step, dtype=np.float32)
+        usable = np.isfinite(self._max_step) & (self._max_step > 0)
+        if self._max_step.shape not in ((), (dim,)) or not usable.all():
+            raise SpecError(
+                f"max_step is {max_step}, expected one positive number, or {dim}; infinity would be no limit."
+            )
         self._previous = None if start is None else self._checked(np.asarray(start, dtype=np.float32), "start")
         self.clipped = 0
         """Actions that were changed."""

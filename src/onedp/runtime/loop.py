@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from numpy import ndarray
 
+from onedp.errors import OneDPError
 from onedp.runtime.clock import Clock
 from onedp.runtime.executor import ChunkExecutor
 from onedp.runtime.limits import ActionLimiter
@@ -68,7 +69,7 @@ class ControlLoop:
         """Run for ``ticks`` control steps, or until the watchdog stops the robot; say why it ended.
 
         The robot is stopped whatever happens: at the end, by the watchdog, and when anything raises. ``seed``: of the
-        noise of the episode.
+        noise of the episode. Raises ``OneDPError`` when there is no tick to run.
         """
         try:
             self._run(ticks, seed)
@@ -80,6 +81,8 @@ class ControlLoop:
         return self.watchdog.reason
 
     def _run(self, ticks: int, seed: int) -> None:
+        if ticks < 1:
+            raise OneDPError(f"The loop is to run for {ticks} ticks, expected at least 1.")
         rate = self.policy.spec.rate_hz
         buffer, thinking = ObservationBuffer(self.policy.spec), _Thinking(self, seed)
         start, tick = self.clock.now(), 0

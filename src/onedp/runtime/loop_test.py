@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from onedp.errors import OneDPError
 from onedp.runtime.clock import VirtualClock
 from onedp.runtime.executor import Counters, SynchronousExecutor
 from onedp.runtime.limits import ActionLimiter
@@ -96,6 +97,15 @@ def test_the_noise_of_the_episode_is_replayed():
         commands.append(robot.commands)
     assert commands[0] == commands[1]
     assert commands[0] != [(tick, tick) for tick in range(7)]
+
+
+@pytest.mark.parametrize("ticks", [0, -10])
+def test_a_loop_without_a_tick_is_no_success(ticks):
+    loop, robot = make(0.0)
+    with pytest.raises(OneDPError, match=f"to run for {ticks} ticks, expected at least 1"):
+        loop.run(ticks=ticks)
+    assert robot.commands == []
+    assert loop.watchdog.reason is not None  # stopped all the same
 
 
 def test_a_loop_that_is_late_skips_ticks_and_stays_in_time():

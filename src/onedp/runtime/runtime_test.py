@@ -157,7 +157,9 @@ def test_what_cannot_be_executed_raises(action):
         ActionLimiter(SPEC, max_step=1.0)(np.array(action, dtype=np.float32))
 
 
-@pytest.mark.parametrize("max_step", [0.0, -1.0, (1.0, 0.0), (1.0, 1.0, 1.0), float("nan")])
+@pytest.mark.parametrize(
+    "max_step", [0.0, -1.0, (1.0, 0.0), (1.0, 1.0, 1.0), float("nan"), float("inf"), 1e300, (1.0, float("inf"))]
+)
 def test_wrong_steps_are_refused(max_step):
     with pytest.raises(SpecError, match="expected one positive number, or 2"):
         ActionLimiter(SPEC, max_step=max_step)

@@ -35,6 +35,10 @@ class PolicyClient:
         timeout_s: float = 10.0,
     ):
         """Connect and read what the server offers; ``policy`` None is its default one. Raises ``ServeError``."""
+        if not 1 <= port < 1 << 16:
+            raise ServeError(f"The port of the server is {port}, expected 1 to 65535.")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ServeError("The token is not one line of printable ASCII characters, which no server takes.")
         self._uri = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
         self._timeout_s = timeout_s
         self._stack = ExitStack()
@@ -53,7 +57,7 @@ class PolicyClient:
         except InvalidStatus as error:
             reason = bytes(error.response.body or b"").decode(errors="replace").strip()
             raise ServeError(f"The server at {self._uri} refuses: {reason or error}") from error
-        except (OSError, TimeoutError, WebSocketException) as error:
+        except (OSError, TimeoutError, ValueError, WebSocketException) as error:  # ValueError: a host that is none
             raise ServeError(f"No policy server answers at {self._uri}: {error}. Start one: onedp serve") from error
         try:
             self.metadata: dict[str, Any] = self._receive()

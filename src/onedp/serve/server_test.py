@@ -114,6 +114,15 @@ def test_our_client_says_what_went_wrong():
         policy.gate.set()
     with pytest.raises(ServeError, match=r"No policy server answers at .* Start one: onedp serve"):
         PolicyClient(port=port, token=TOKEN)
+    for wrong in (0, -1, 99999):
+        with pytest.raises(ServeError, match=f"The port of the server is {wrong}, expected 1 to 65535"):
+            PolicyClient(port=wrong)
+    for odd in ("sécret", "two\nlines"):
+        with pytest.raises(ServeError, match="not one line of printable ASCII"):
+            PolicyClient(port=port, token=odd)
+    for host in ("[::1", "a b", "x/../y"):
+        with pytest.raises(ServeError, match="No policy server answers at"):
+            PolicyClient(host=host, port=port)
 
 
 # --- access, health, metrics
