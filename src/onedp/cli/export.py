@@ -58,15 +58,16 @@ class Export:
         from onedp.evaluate.scores import read_scores
 
         results = None if self.results is None else read_scores(self.results)
-        if self.precision not in PRECISION_NAMES:
-            raise OneDPError(unknown_choice("precision", self.precision, PRECISION_NAMES))
-        if self.precision != "fp32" and self.to == "lerobot":
+        from onedp.backends.runtimes import FLOAT32, parse_precision
+
+        precision = parse_precision(self.precision)
+        if precision != FLOAT32 and self.to == "lerobot":
             raise OneDPError("LeRobot's policies are float32. Use --precision fp32, or --to onnx or openvino.")
         from onedp.export.reference import recorded_observations
 
         recorded = recorded_observations(self.policy, self.data)
         print(f"Exporting {self.policy}: the graph, then its answers in every installed runtime ...", flush=True)
-        gate = self._gate(recorded) if self.precision != "fp32" else None
+        gate = self._gate(recorded) if precision != FLOAT32 else None
         if self.to == "lerobot":
             from onedp.export.lerobot import export_lerobot
 
@@ -74,7 +75,6 @@ class Export:
         else:
             from onedp.export.export import export_policy
 
-            precision = PRECISION_NAMES[self.precision]
             manifest = export_policy(self.policy, self.to, self.out, self.sampler, recorded, results, precision, gate)
         parity = json.loads((self.out / "parity.json").read_text())
         size = sum((self.out / name).stat().st_size for name in manifest.files)
@@ -120,7 +120,3 @@ class Export:
             ),
             self.gate_episodes,
         )
-
-
-PRECISION_NAMES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
-"""Names of ``--precision`` to those of the manifest."""

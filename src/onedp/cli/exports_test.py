@@ -148,3 +148,11 @@ def test_precisions_have_two_spellings(folder, tmp_path, name):
     main([*arguments, "--out", str(tmp_path / "out")])
     rows = json.loads((tmp_path / "out/latency.json").read_text())["rows"]
     assert [row["precision"] for row in rows] == ["float32"]
+
+
+@pytest.mark.parametrize("name", ["bf16", "bfloat16"])
+def test_export_takes_the_spellings_of_latency(folder, tmp_path, capsys, name):
+    arguments = ["export", folder / "p", "--to", "lerobot", "--out", tmp_path / "out", "--precision"]
+    assert "LeRobot's policies are float32" in refused(capsys, *arguments, name)
+    message = refused(capsys, *arguments, "fp33")
+    assert "Unknown precision 'fp33'. Did you mean 'fp32'? Valid: bf16, bfloat16, float32, fp32, int8" in message
