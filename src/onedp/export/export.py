@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onedp.backends.manifest import MANIFEST_FILE, ExportManifest
+from onedp.backends.manifest import LARGEST_TOLERANCE_REDUCED, MANIFEST_FILE, ExportManifest
 from onedp.backends.policy import ExportedPolicy, check_first_answer, open_export
 from onedp.backends.runtimes import BFLOAT16, FLOAT32, INT8, RUNTIMES, processor_has_bfloat16, usable_runtimes
 from onedp.errors import OneDPError, unknown_choice
@@ -106,7 +106,8 @@ def write_reduced(
     if not np.isfinite(worst):
         raise OneDPError(f"In {precision} the policy answers with NaN or infinity. Nothing was written.")
     # twice what was seen: the first answer at loading shall show a broken runtime, the gate judges the precision
-    manifest = dataclasses.replace(manifest, tolerance=max(2 * worst, tolerance(policy.nfe)))
+    accepted = min(max(2 * worst, tolerance(policy.nfe)), LARGEST_TOLERANCE_REDUCED)
+    manifest = dataclasses.replace(manifest, tolerance=accepted)
     write_json(folder / MANIFEST_FILE, manifest.to_json())
     for each in exported:
         check_first_answer(dataclasses.replace(each, manifest=manifest))

@@ -22,7 +22,7 @@ from onedp.evaluate.scores import Scores
 from onedp.export import model_files
 from onedp.export.export import export_policy
 from onedp.export.graph import PolicyGraph
-from onedp.export.layers import ConvAsMatmul, ConvTransposeAsMatmul, FastMish
+from onedp.export.layers import FOR_OPENVINO_BF16, ConvAsMatmul, ConvTransposeAsMatmul, FastMish
 from onedp.export.onnx_file import trace
 from onedp.export.reference import Recorded, recorded_observations
 from onedp.nets.build import build_denoiser
@@ -141,6 +141,18 @@ def test_the_graph_has_the_specs_names_and_no_float64():
     assert not {"Sin", "Cos", "Softplus", "Conv", "ConvTranspose"} & {
         node.op_type for node in model.graph.node
     }  # folded or reshaped
+
+
+def test_in_bf16s_form_convolutions_stay_and_the_numbers_too():
+    policy = make_policy(UNET)
+    obs, noise = inputs(policy, 3)
+    arrays = [torch.from_numpy(each) for each in (*(obs[field.name] for field in policy.spec.observations), noise)]
+    graph = PolicyGraph(policy, FOR_OPENVINO_BF16)
+    with torch.inference_mode():
+        torch.testing.assert_close(graph(*arrays), PolicyGraph(policy)(*arrays), atol=1e-4, rtol=1e-4)
+    kinds = [node.op_type for node in trace(graph).graph.node]
+    assert {"Conv", "ConvTranspose"} <= set(kinds)
+    assert "Exp" not in kinds
 
 
 def test_a_teacher_is_a_loop_over_one_network():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from onedp.backends.policy import FEATURES
 from onedp.diffusion.denoiser import Denoiser
 from onedp.export.inputs import Normalize, centre_width
-from onedp.export.layers import reshape_layers
+from onedp.export.layers import FOR_ONNXRUNTIME, Form, reshape_layers
 from onedp.export.linear_sampler import read_off
 from onedp.nets.dit import Dit
 from onedp.nets.image_encoder import ImageEncoder
@@ -44,7 +44,7 @@ class PolicyGraph(nn.Module):
     clipped_place: Tensor
     answer_place: Tensor
 
-    def __init__(self, policy: TorchPolicy, fast_mish: bool = True):
+    def __init__(self, policy: TorchPolicy, form: Form = FOR_ONNXRUNTIME):
         super().__init__()
         self.spec = policy.spec
         self.draws = policy.sampler.draws
@@ -67,7 +67,7 @@ class PolicyGraph(nn.Module):
         places = torch.eye(self.draws + 2 * self.passes)[self.draws :, :, None, None]
         self.register_buffer("clipped_place", places[: self.passes].clone())
         self.register_buffer("answer_place", places[self.passes :].clone())
-        reshape_layers(self, fast_mish)
+        reshape_layers(self, form)
         self.requires_grad_(False).eval()
 
     def example_inputs(self) -> dict[str, Tensor]:

@@ -11,9 +11,10 @@ import onnx
 from onnx import ModelProto
 
 from onedp.backends.manifest import EXPORT_FORMAT
-from onedp.backends.runtimes import INT8
+from onedp.backends.runtimes import BFLOAT16, INT8
 from onedp.export.graph import PolicyGraph
 from onedp.export.inputs import CameraGraph
+from onedp.export.layers import FOR_ONNXRUNTIME, FOR_OPENVINO, FOR_OPENVINO_BF16, Form
 from onedp.export.onnx_file import trace, trace_camera
 from onedp.export.quantize import Calibration, quantize
 from onedp.policy import TorchPolicy
@@ -24,8 +25,8 @@ class Target:
     """One kind of export."""
 
     model: str
-    fast_mish: bool
-    """See ``onedp.export.layers``."""
+    form: Form
+    """Of its graph in float32 and int8."""
 
     @property
     def suffix(self) -> str:
@@ -34,8 +35,8 @@ class Target:
 
 
 TARGETS = {
-    "onnx": Target("policy.onnx", fast_mish=True),
-    "openvino": Target("policy.xml", fast_mish=False),
+    "onnx": Target("policy.onnx", FOR_ONNXRUNTIME),
+    "openvino": Target("policy.xml", FOR_OPENVINO),
 }
 """Names of ``--to``."""
 
@@ -55,10 +56,10 @@ def write_models(
 ) -> ModelFiles:
     """Write the graph of the policy and one for each camera into ``folder``.
 
-    ``calibration``: inputs of the policy that int8 takes its ranges from. bfloat16 is a setting of the runtime and the
-    file that of float32.
+    ``calibration``: inputs of the policy that int8 takes its ranges from. bfloat16 is a setting of OpenVINO; its file
+    holds float32, in the form that is fastest with that setting.
     """
-    graph = PolicyGraph(policy, target.fast_mish)
+    graph = PolicyGraph(policy, FOR_OPENVINO_BF16 if precision == BFLOAT16 else target.form)
     encoders = {name: f"encoder-{number}{target.suffix}" for number, name in enumerate(graph.cameras)}
     models = {target.model: trace(graph)}
     models |= {encoders[name]: trace_camera(CameraGraph(policy, name)) for name in graph.cameras}
