@@ -20,7 +20,7 @@ from onedp.export.gate import Gate, require_gate
 from onedp.export.model_card import model_card
 from onedp.export.model_files import TARGETS, write_models
 from onedp.export.onnx_file import OPSET
-from onedp.export.parity import ParityRow, check_parity, parity_report, require_parity, tolerance
+from onedp.export.parity import WIDE, ParityRow, check_parity, parity_report, require_parity, tolerance
 from onedp.export.quantize import Calibration
 from onedp.export.reference import REFERENCE_SEED, Recorded, checked_scores, make_manifest, one_thread, require_free
 from onedp.files import replaced_folder, write_json, write_text
@@ -102,8 +102,8 @@ def write_reduced(
 ) -> tuple[ExportManifest, dict[str, Any]]:
     """An export in reduced precision that no gate has judged yet, and its distances to ``policy``."""
     manifest, exported, rows = _write(folder, target, policy, recorded, precision)
-    worst = max(row.distance for row in rows)
-    if not np.isfinite(worst):
+    worst = max(row.distance for row in rows if row.inputs != WIDE)
+    if not np.isfinite([row.distance for row in rows]).all():
         raise OneDPError(f"In {precision} the policy answers with NaN or infinity. Nothing was written.")
     # twice what was seen: the first answer at loading shall show a broken runtime, the gate judges the precision
     accepted = min(max(2 * worst, tolerance(policy.nfe)), LARGEST_TOLERANCE_REDUCED)
