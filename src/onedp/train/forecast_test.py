@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,17 +18,6 @@ from onedp.train.run import distill_student, train_teacher
 
 LOOP = LoopConfig(steps=6, batch_size=8, log_every=1, diagnose_every=9, checkpoint_every=9, cpu=True)
 METHOD = OneDpConfig(regression_steps=2, regression_pairs=20, tracker_warmup=1)
-
-
-@pytest.fixture
-def demonstrations(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    path = tmp_path / "demonstrations.npz"
-    arrays = {
-        name: rng.uniform(100, 400, (60, size)).astype(np.float32) for name, size in (("state", 5), ("action", 2))
-    }
-    np.savez(path, episode_ends=[30, 60], **arrays)
-    return path
 
 
 @pytest.fixture

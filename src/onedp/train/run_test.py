@@ -19,15 +19,6 @@ LOOP = LoopConfig(steps=4, batch_size=8, log_every=1, diagnose_every=2, checkpoi
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=8)
 
 
-@pytest.fixture
-def demonstrations(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    path = tmp_path / "demonstrations.npz"
-    state, action = rng.uniform(100, 400, (60, 5)), rng.uniform(100, 400, (60, 2))
-    np.savez(path, state=state.astype(np.float32), action=action.astype(np.float32), episode_ends=[30, 60])
-    return path
-
-
 def weights(out: Path) -> dict[str, np.ndarray]:
     return load_file(out / "policy" / "weights.safetensors")
 

@@ -26,17 +26,6 @@ DISTANCES = [0.1, 0.1, 0.1, 0.5, 0.4, 0.4, 0.3, 0.6, 0.3, 0.2]
 """Diagnosed after each step. The first three are those of the regression phase."""
 
 
-@pytest.fixture
-def demonstrations(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    path = tmp_path / "demonstrations.npz"
-    arrays = {
-        name: rng.uniform(100, 400, (60, size)).astype(np.float32) for name, size in (("state", 5), ("action", 2))
-    }
-    np.savez(path, episode_ends=[30, 60], **arrays)
-    return path
-
-
 def loop(steps: int, patience: int | None = None) -> LoopConfig:
     return LoopConfig(
         steps, batch_size=8, log_every=1, diagnose_every=1, checkpoint_every=1, cpu=True, patience=patience
