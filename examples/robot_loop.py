@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> MyRobot:
     with PolicyClient(options.host, options.port, token=token) as policy:
         robot, planner = MyRobot(policy.spec, clock), ThreadPlanner(policy)
         watchdog = Watchdog(WatchdogLimits(inference_s=1.0, observation_s=0.5), clock, robot.stop)
-        executor = SynchronousExecutor(policy.spec)
+        executor = SynchronousExecutor(policy.spec)  # actions that are deltas need hold=: how the robot waits
         limiter = ActionLimiter(policy.spec, options.max_step)
         loop = ControlLoop(robot, policy, planner, executor, limiter, watchdog, clock)
         with watchdog.in_background(period_s=0.02):
