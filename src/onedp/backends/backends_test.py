@@ -160,7 +160,7 @@ def change(out, **entries):
             "one chunk would take 16,000,000,008 numbers, at most 134,217,728",
         ),
         ({"tolerance": 1e9}, r"tolerance is 1e\+09, at most 0.001 is right for float32"),
-        ({"tolerance": 2.5, "precision": "int8", "gate": {}}, "tolerance is 2.5, at most 2 is right for int8"),
+        ({"tolerance": 2.5, "precision": "int8", "gate": {}}, "tolerance is 2.5, at most 1 is right for int8"),
         ({"action_width": [0, 1]}, "tolerance or action_width does not fit"),
         ({"noise_shape": [10**9, 3, 2]}, "noise_shape .* does not fit the spec"),
         ({"noise_shape": [1, 4, 2]}, "noise_shape .* does not fit the spec"),

@@ -23,8 +23,8 @@ EXPORT_FORMAT = "onedp.export/2"
 MANIFEST_FILE = "manifest.json"
 LARGEST_TOLERANCE = 1e-3
 """Of float32, in units of half the action range: what ``onedp.export.parity`` accepts is rounding, and no more."""
-LARGEST_TOLERANCE_REDUCED = 2.0
-"""Of reduced precisions, which a gate has judged: the whole action range, beyond which any answer would pass."""
+LARGEST_TOLERANCE_REDUCED = 1.0
+"""Of reduced precisions, which a gate has judged: half the action range; with all of it any answer would pass."""
 LARGEST_INPUTS = 2**27
 """Numbers in the inputs of one chunk, noise included: 5 frames of full HD are a quarter of it."""
 
