@@ -13,7 +13,14 @@ from onedp.evaluate.results import EvaluationResult
 from onedp.files import write_text
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-REFERENCES = {"pusht-keypoints-ddpm": "ddim:10", "pusht-keypoints-edm": "heun:10", "pusht-state-ddpm": "ddim:10"}
+REFERENCES = {
+    "pusht-keypoints-ddpm": "ddim:10",
+    "pusht-keypoints-edm": "heun:10",
+    "pusht-state-ddpm": "ddim:10",
+    "lift-ddpm": "ddim:10",
+    "can-ddpm": "ddim:10",
+    "square-ddpm": "ddim:10",
+}
 """Teacher to the sampler every comparison with it is made with; named before any number was seen."""
 
 
@@ -32,6 +39,12 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
+- lift-ddpm, lift-onedp-s (also can and square, of which no rows are measured yet): `python scripts/manipulation_rows.py
+  lift --workspace ../runs/manipulation`, which runs `onedp collect lift --episodes 200 --out lift.hdf5`, `onedp train
+  --task lift --data lift.hdf5 --process ddpm --network mlp --steps 3000 --batch-size 128 --lr 6e-4 --threads 1 --cpu
+  --out lift-ddpm` and `onedp distill lift-ddpm --method onedp-s --data lift.hdf5 --steps 300 --threads 1 --cpu --out
+  lift-onedp-s`. The cost is a ratio of processor times of whole commands ([JSON](robosuite-cost.json)): these runs
+  shared the machine with much other work, so their wall-clocks say nothing
 """
 NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
@@ -57,6 +70,12 @@ def costs_of_other_machines() -> dict[str, float]:
         return {}
     curve = json.loads(file.read_text())
     return {each["row"]: each["cost"] for each in curve["points"]} | curve["edm_costs"]
+
+
+def costs_in_processor_time() -> dict[str, float]:
+    """Student to the processor time of its distillation over that of its teacher's training, whole commands."""
+    seconds = json.loads((RESULTS / "robosuite-cost.json").read_text())["processor_seconds"]
+    return {f"{task}-onedp-s": each["distillation"] / each["training"] for task, each in seconds.items()}
 
 
 def row(result: EvaluationResult, reference: EvaluationResult | None, cost: float | None) -> str:
@@ -87,12 +106,13 @@ def main() -> None:
     """Write one table a task, and the commands."""
     text = [
         "# Measured results\n\nMade by `scripts/results_table.py` from the JSON files beside it. Score: best reward of "
-        "an episode, averaged; success: coverage > 0.95. Intervals are 95 % (BCa bootstrap, Wilson); differences are "
-        "paired by start against the reference of the same teacher. Latency: one chunk, batch 1, one thread. Cost: "
-        "wall-clock of distillation over that of the teacher's training.\n"
+        "an episode, averaged; success: coverage > 0.95 in Push-T, the task's own elsewhere. Intervals are 95 % (BCa "
+        "bootstrap, Wilson); differences are paired by start against the reference of the same teacher. Latency: one "
+        "chunk, batch 1, one thread. Cost: "
+        "wall-clock of distillation over that of the teacher's training, for robosuite processor time.\n"
     ]
     text.append(MADE_BY)
-    measured = costs_of_other_machines()
+    measured, processor = costs_of_other_machines(), costs_in_processor_time()
     # folders of `onedp bench` have a results.json and tables of their own
     folders = (path for path in RESULTS.iterdir() if path.is_dir() and not (path / "results.json").exists())
     folders = (path for path in folders if path.name != "realtime")  # charged time: benchmarks/latency_grid.py
@@ -112,6 +132,7 @@ def main() -> None:
             cost = None
             if result.policy not in (*NOT_TIMED, *REFERENCES):  # a teacher, however sampled, was not distilled
                 cost = measured.get(str(path.relative_to(RESULTS.parent)), result.distillation_cost)
+                cost = processor.get(result.policy, cost)
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
     text.append("\n## Student against student, Push-T with keypoints, on the starts that both have\n\n")

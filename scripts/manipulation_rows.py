@@ -1,0 +1,116 @@
+"""Rows of results/robosuite: scripted demonstrations, a teacher, its OneDP-S student, and the test starts of both.
+
+python scripts/manipulation_rows.py lift can square --workspace ../runs/manipulation
+
+What is there already is not made again, so a call that was stopped goes on with the step it was in. Costs are processor
+times of whole commands (results/robosuite-cost.json): these runs take hours, and seldom have a machine to themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from onedp.errors import OneDPError, unknown_choice
+from onedp.files import write_json, write_text
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+COSTS = RESULTS / "robosuite-cost.json"
+TEST_STARTS_FROM = 100_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything a task gets."""
+
+    teacher_steps: int
+    student_steps: int
+    demonstrations: int = 200
+
+
+RECIPES = {"lift": Recipe(3000, 300), "can": Recipe(3500, 350), "square": Recipe(3500, 350)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make, and where."""
+
+    tasks: tyro.conf.Positional[tuple[str, ...]]
+    """lift, can, square."""
+    workspace: Path
+    """Folder for demonstrations and runs."""
+    episodes: int = 500
+    first_seed: int = TEST_STARTS_FROM
+    """Seed of the first start; rows of other starts, such as 200000 for tuning, stay in the workspace."""
+    workers: int = 1
+
+
+def processor_seconds(*arguments: str, workspace: Path) -> float:
+    """Run ``onedp`` with ``arguments`` in ``workspace``, with one thread; its processor time [s]."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "onedp.cli.main", *arguments]
+    done = subprocess.run(command, cwd=workspace, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    if done.returncode:
+        raise OneDPError(f"onedp {' '.join(arguments)} failed, see above.")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def run_once(kind: str, task: str, out: str, arguments: list[str], workspace: Path) -> None:
+    """Train or distil into ``workspace/out`` unless its policy is there, and note what that cost."""
+    if (workspace / out / "policy").exists():
+        return
+    if (workspace / out).exists():
+        raise OneDPError(f"{workspace / out} holds a run that was stopped. Remove it: its time would not be whole.")
+    seconds = processor_seconds(*arguments, "--threads", "1", "--cpu", "--out", out, workspace=workspace)
+    about = json.loads(COSTS.read_text()) if COSTS.exists() else {"processor_seconds": {}}
+    about["processor_seconds"].setdefault(task, {})[kind] = round(seconds, 1)
+    write_json(COSTS, about)
+
+
+def make(task: str, options: Options) -> None:
+    """All steps of one task."""
+    recipe, workspace = RECIPES[task], options.workspace
+    data, teacher, student = f"{task}.hdf5", f"{task}-ddpm", f"{task}-onedp-s"
+    if not (workspace / data).exists():
+        episodes = str(recipe.demonstrations)
+        processor_seconds("collect", task, "--episodes", episodes, "--workers", "1", "--out", data, workspace=workspace)
+    training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", "mlp"]
+    training += ["--steps", str(recipe.teacher_steps), "--batch-size", "128", "--lr", "6e-4"]
+    run_once("training", task, teacher, training, workspace)
+    distillation = ["distill", teacher, "--method", "onedp-s", "--data", data, "--steps", str(recipe.student_steps)]
+    run_once("distillation", task, student, distillation, workspace)
+    rows = workspace / f"rows-{options.first_seed}-{options.episodes}"
+    rows.mkdir(exist_ok=True)
+    for policy, sampler, name in (
+        (teacher, "ddim:10", f"{teacher}-ddim10.json"),
+        (student, "one-step", f"{student}.json"),
+    ):
+        if not (rows / name).exists():
+            starts = ["--episodes", str(options.episodes), "--first-seed", str(options.first_seed)]
+            starts += ["--workers", str(options.workers), "--json", f"{rows.name}/{name}"]
+            processor_seconds("evaluate", policy, "--sampler", sampler, *starts, workspace=workspace)
+        if options.first_seed == TEST_STARTS_FROM:
+            write_text(RESULTS / "robosuite" / name, (rows / name).read_text())
+
+
+def main() -> None:
+    """Make the rows of the tasks that were named."""
+    options = tyro.cli(Options)
+    for task in options.tasks:
+        if task not in RECIPES:
+            raise OneDPError(unknown_choice("task", task, RECIPES))
+    options.workspace.mkdir(parents=True, exist_ok=True)
+    for task in options.tasks:
+        make(task, options)
+
+
+if __name__ == "__main__":
+    main()
