@@ -80,7 +80,7 @@ def test_unreadable_json(change: dict[str, Any], message: str) -> None:
         ),
         ({"action_low": (0.0,)}, "action limits have 1 and 2 entries, the action has 2"),
         ({"action_low": (0.0, 600.0)}, r"action limits \(0.0, 600.0\) must lie below \(512.0, 512.0\)"),
-        ({"rate_hz": 0.0}, "rate_hz is 0.0, expected a positive control rate"),
+        ({"rate_hz": 0.0}, "rate_hz is 0.0, expected a control rate above 0"),
         ({"observations": ()}, "must be at least one observation and one action"),
         ({"observations": (FieldSpec("action", (2,), "px"),)}, "with names of their own"),
     ],
