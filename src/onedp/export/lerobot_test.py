@@ -193,7 +193,7 @@ def test_the_folder_says_what_it_is(tmp_path):
     assert "| observation.state | (3) | `joints` [rad], then `gripper` [m] |" in card
     assert "Do not fine-tune it as it is" in card
     assert "LeRobot applies no action limits" in card
-    with pytest.raises(OneDPError, match=r"no graph for a runtime but a policy for LeRobot, which runs it; .* onedp import"):
+    with pytest.raises(OneDPError, match=r"a policy for LeRobot, which runs it; .* onedp import"):
         load_backend(tmp_path / "out")
     export_lerobot(tmp_path / "policy", tmp_path / "out", renames=RENAMES)  # an export may be replaced
 
