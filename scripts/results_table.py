@@ -39,12 +39,13 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
-- lift-ddpm, lift-onedp-s (also can and square, of which no rows are measured yet): `python scripts/manipulation_rows.py
-  lift --workspace ../runs/manipulation`, which runs `onedp collect lift --episodes 200 --out lift.hdf5`, `onedp train
-  --task lift --data lift.hdf5 --process ddpm --network mlp --steps 3000 --batch-size 128 --lr 6e-4 --threads 1 --cpu
-  --out lift-ddpm` and `onedp distill lift-ddpm --method onedp-s --data lift.hdf5 --steps 300 --threads 1 --cpu --out
-  lift-onedp-s`. The cost is a ratio of processor times of whole commands ([JSON](robosuite-cost.json)): these runs
-  shared the machine with much other work, so their wall-clocks say nothing
+- lift-ddpm, lift-onedp-s, can-ddpm, can-onedp-s: `onedp collect TASK --episodes 200 --out TASK.hdf5`, `onedp train
+  --task TASK --data TASK.hdf5 --process ddpm --network mlp --steps STEPS --batch-size 128 --lr LR --threads 1 --cpu
+  --out TASK-ddpm` (lift: 3000 steps, 6e-4; can: 2600, 1e-3) and `onedp distill TASK-ddpm --method onedp-s --data
+  TASK.hdf5 --steps STEPS --threads 1 --cpu --out TASK-onedp-s` (lift: 300 steps, can: 260); `python
+  scripts/manipulation_rows.py lift can --workspace ../runs/manipulation` runs them. The cost is a ratio of processor
+  times of whole commands ([JSON](robosuite-cost.json)): these runs shared the machine with much other work, so their
+  wall-clocks say nothing. Policies of can had less than 500 starts, for want of time
 """
 NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
