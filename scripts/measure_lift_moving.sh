@@ -25,11 +25,14 @@ cells() { # speed, latencies, executors, policy, steps between chunks
     "$python" "$root/benchmarks/latency_grid.py" --tasks "lift-moving@speed=$1" --latencies $2 --executors $3 \
         --policies "$4" --replan "$5" --starts "${STARTS:-25}" --folder "$root/results/realtime-lift"
 }
+STARTS=100 cells 0.04 0.016 sync onedp-s 4
 for speed in 0 0.04 0.08; do
     cells $speed "0 0.075" sync teacher@ddim:10 4
     cells $speed "0 0.669" sync teacher@ddim:10 8
     cells $speed "0 0.016" sync onedp-s 4
     cells $speed "0 0.669" sync onedp-s 8
     cells $speed 0.669 "drop-late rtc" teacher@ddim:10 8
+    cells $speed 0.669 sync teacher@ddpm:100 8
 done
 cells 0.04 0.669 drop-late onedp-s 8
+cells 0.04 0 sync teacher@ddpm:100 8
