@@ -3,7 +3,8 @@
 python benchmarks/eager_convolutions.py --out results/eager-convolutions.json
 
 One pass of a U-Net at batch 1, one thread: that of image policies (large, paper) and the shipped one. And a training
-step (forward and backward) of the shipped U-Net at batch 256. Medians.
+step (forward and backward) of the shipped U-Net at batch 256 and the paper's at 64, in float32 and under bf16 autocast,
+with products whatever ``conv1d`` would choose on this processor. Medians.
 """
 
 from __future__ import annotations
@@ -48,6 +49,17 @@ def as_before() -> Iterator[None]:
         conv1d.MANY_WEIGHTS = size
 
 
+@contextmanager
+def products_in_batches() -> Iterator[None]:
+    """Products in training too, on every processor."""
+    rule = conv1d._batches_gain
+    conv1d._batches_gain = lambda weight: True
+    try:
+        yield
+    finally:
+        conv1d._batches_gain = rule
+
+
 def timed(call: Callable[[], object], rounds: int) -> dict[str, float]:
     """Medians [ms] of the call without and with products, taking turns."""
     times: dict[str, list[float]] = {"before": [], "after": []}
@@ -74,12 +86,19 @@ def inference(channels: tuple[int, ...], cond: int, rounds: int) -> dict[str, fl
         return {"weight_bytes": weight_bytes, **timed(lambda: network(*inputs), rounds)}
 
 
-def training(rounds: int) -> dict[str, float]:
-    """Forward and backward at batch 256."""
-    channels, cond = SIZES["shipped"]
+def training(size: str, batch: int, bf16: bool, rounds: int) -> dict[str, float]:
+    """Forward and backward."""
+    channels, cond = SIZES[size]
     network: nn.Module = Unet1d(2, cond, channels)
-    inputs = torch.randn(256, 16, 2), torch.rand(256) * 99, torch.randn(256, cond)
-    return timed(lambda: network(*inputs).square().mean().backward(), rounds)
+    inputs = torch.randn(batch, 16, 2), torch.rand(batch) * 99, torch.randn(batch, cond)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = network(*inputs).float().square().mean()
+        loss.backward()
+
+    with products_in_batches():
+        return timed(step, rounds)
 
 
 def main(options: Options) -> None:
@@ -87,7 +106,10 @@ def main(options: Options) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     rows = {f"{name}, batch 1": inference(*size, options.rounds) for name, size in SIZES.items()}
-    rows["shipped, training step at batch 256"] = training(max(3, options.rounds // 3))
+    for size, batch in (("shipped", 256), ("paper", 64)):
+        for bf16 in (False, True):
+            name = f"{size}, training step at batch {batch}{', bf16' if bf16 else ''}"
+            rows[name] = training(size, batch, bf16, max(3, options.rounds // 3))
     for name, row in rows.items():
         print(name, row)
     about = {"command": command_line(), "cpu": cpu_name(), "threads": 1, "torch": torch.__version__}

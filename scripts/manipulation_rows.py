@@ -116,4 +116,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OneDPError as error:
+        sys.exit(f"manipulation_rows: {error}")

@@ -116,9 +116,8 @@ def main() -> None:
     measured, processor = costs_of_other_machines(), costs_in_processor_time()
     # folders of `onedp bench` have a results.json and tables of their own
     folders = (path for path in RESULTS.iterdir() if path.is_dir() and not (path / "results.json").exists())
-    folders = (
-        path for path in folders if not path.name.startswith("realtime")
-    )  # charged time: benchmarks/latency_grid.py
+    # those of charged time are benchmarks/latency_grid.py's
+    folders = (path for path in folders if not path.name.startswith("realtime"))
     for folder in sorted(folders):
         loaded = {path: load_results(path) for path in sorted(folder.glob("*.json"))}
         rows = {path: result for path, result in loaded.items() if isinstance(result, EvaluationResult)}

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 FEW_ROWS = 12
 """Steps times batch up to which the product is faster: 3.6, 2.2 and 1.0 times with 4, 8 and 16 rows."""
 FEW_STEPS = 4
-"""Steps up to which large batches gain too, most in the backward pass, where oneDNN's own kernels are not better: a
-training step of the shipped U-Net takes 14 % less with AVX2, and 14 % less in bf16 with AVX-512 (of the (256, 512,
-1024) one 27 to 32 %). In float32 with AVX-512 it would take 15 to 20 % more, so there it is left to oneDNN."""
+"""Steps up to which large batches may gain too, most in the backward pass (``benchmarks/eager_convolutions.py``): with
+AVX2 a training step of the shipped U-Net 1.12 times. With AVX-512, where oneDNN's kernels are better, that of the
+(256, 512, 1024) one 1.5 times (1.8 in bf16), while the shipped one would lose 15 % in float32."""
+VERY_MANY_WEIGHTS = 1_000_000
+"""Of a layer that gains with AVX-512 in float32 too."""
 MANY_WEIGHTS = 100_000
 """Smaller layers are bound by the number of calls, of which the product needs more."""
 
@@ -29,7 +31,7 @@ class Conv1d(nn.Conv1d):
         taps, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         steps = (x.shape[2] + 2 * padding - taps) // stride + 1
         few_rows = _has_few_rows(x, steps)
-        if not (_is_large(x, self.weight) and (few_rows or (steps <= FEW_STEPS and _batches_gain()))):
+        if not (_is_large(x, self.weight) and (few_rows or (steps <= FEW_STEPS and _batches_gain(self.weight)))):
             return super().forward(x)
         if padding:
             x = nn.functional.pad(x, (padding, padding))
@@ -58,8 +60,9 @@ def _is_large(x: Tensor, weight: Tensor) -> bool:
     return x.device.type == "cpu" and weight.numel() >= MANY_WEIGHTS
 
 
-def _batches_gain() -> bool:
-    return torch.backends.cpu.get_cpu_capability() != "AVX512" or torch.is_autocast_enabled("cpu")
+def _batches_gain(weight: Tensor) -> bool:
+    few_vectors = torch.backends.cpu.get_cpu_capability() != "AVX512"
+    return few_vectors or torch.is_autocast_enabled("cpu") or weight.numel() >= VERY_MANY_WEIGHTS
 
 
 def _has_few_rows(x: Tensor, steps: int) -> bool:

@@ -75,3 +75,14 @@ def test_batches_are_products_where_these_are_faster(monkeypatch, capability, bf
     layer = Conv1d(2, 3, 5, padding=2)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         assert ("aten::convolution" not in {node.name for node in _operations(layer, torch.randn(9, 2, 8))}) == product
+
+
+def test_very_large_layers_are_products_everywhere(monkeypatch):
+    monkeypatch.setattr(conv1d, "FEW_ROWS", 0)
+    monkeypatch.setattr(conv1d, "VERY_MANY_WEIGHTS", 30)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    x = torch.randn(300, 2, 4)
+    monkeypatch.setattr(conv1d, "FEW_STEPS", 4)
+    for outputs, product in ((2, False), (3, True)):  # 20 and 30 weights
+        layer = Conv1d(2, outputs, 5, padding=2)
+        assert ("aten::convolution" not in {node.name for node in _operations(layer, x)}) == product

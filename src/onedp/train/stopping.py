@@ -40,12 +40,17 @@ class BestSoFar:
     def look(self, step: int, diagnostics: Mapping[str, float], weights: Mapping[str, Tensor], on: Accelerator) -> None:
         """Take in the diagnostics of the result with these ``weights``, after ``step`` steps.
 
-        All processes do what the main one finds.
+        All processes do what the main one finds. Raises ``TrainingError`` when the measure is not a number.
         """
         if step <= self.from_step:
             return
         value = float(broadcast(torch.tensor(diagnostics[self.measure], device=on.device, dtype=torch.float32)))
-        if not math.isnan(value) and (self.value is None or value < self.value):
+        if math.isnan(value):
+            raise TrainingError(
+                f"{self.measure} is not a number after step {step}: the student has diverged, and the run was stopped. "
+                "Lower the learning rate."
+            )
+        if self.value is None or value < self.value:
             self.value, self.step, self.not_better = value, step, 0
             self.weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
         else:

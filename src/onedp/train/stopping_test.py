@@ -87,12 +87,18 @@ def test_a_killed_run_resumes_to_the_same_best(distil, killed: int) -> None:
     assert same(weights(whole), weights(parts))
 
 
-def test_what_is_not_a_number_is_never_the_best() -> None:
+def test_only_what_falls_is_better_and_what_is_not_a_number_stops_the_run() -> None:
     best = BestSoFar(patience=3, measure="distance", from_step=0)
-    for step, value in enumerate((math.nan, 1.0, 1.0, math.nan), start=1):
+
+    def look(step: int, value: float) -> None:
         best.look(step, {"distance": value}, {"w": torch.tensor(float(step))}, Accelerator(cpu=True))
+
+    for step, value in enumerate((2.0, 1.0, 1.0, 1.5), start=1):
+        look(step, value)
     assert (best.step, best.value, best.not_better, float(best.weights["w"])) == (2, 1.0, 2, 2.0)
     assert not best.ended
+    with pytest.raises(TrainingError, match="distance is not a number after step 5: the student has diverged"):
+        look(5, math.nan)
 
 
 def test_patience_that_cannot_be_meant(demonstrations: Path, tmp_path: Path) -> None:
