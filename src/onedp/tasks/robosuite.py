@@ -103,7 +103,8 @@ class RobosuiteEnvironment:
         """Poses of arm and objects drawn from ``seed``, whatever ran before."""
         # Every sampler of robosuite holds this very generator, so its state is set and no new one is made.
         self.simulator.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
-        return self._observe(self.simulator.reset())
+        self.simulator.reset()
+        return self._observe_now()  # what reset() returns has zeros where positions are relative to the hand
 
     def step(self, action: ndarray) -> StepResult:
         """For each arm 6 pose deltas in the world's frame, 1 for 0.05 m or 0.5 rad, and the gripper (1 closes it)."""
@@ -123,6 +124,16 @@ class RobosuiteEnvironment:
                 simulation.model._model, simulation.data._data, self._scene.camera, hidden_groups=(0,)
             )
         return self._camera.picture(size)
+
+    def _observe_now(self) -> dict[str, ndarray]:
+        """What is observed in the state the simulation was put in, by a reset or by hand.
+
+        A forced update moves the clocks of robosuite's sensors on by 2 ms; from the second one on they would be read so
+        much before the end of each control step. So the clocks start again.
+        """
+        for observable in self.simulator._observables.values():
+            observable.reset()
+        return self._observe(self.simulator._get_observations(force_update=True))
 
     def _observe(self, obs: Mapping[str, Any]) -> dict[str, ndarray]:
         found = {field.name: obs["object-state" if field.name == "object" else field.name] for field in self._fields}

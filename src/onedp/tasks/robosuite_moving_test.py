@@ -74,7 +74,7 @@ def test_the_cube_slides_at_its_speed_along_y_and_turns_back() -> None:
     steps = np.diff(path[SETTLED:], axis=0) * RATE_HZ
     turns = np.flatnonzero(np.diff(np.sign(steps[:, 1]))) + 1
     np.testing.assert_allclose(np.abs(np.delete(steps, turns, axis=0)[:, 1]), 0.1, rtol=0.01)
-    np.testing.assert_allclose(np.abs(steps[turns, 1]), 0.1, rtol=0.2)
+    np.testing.assert_allclose(np.abs(steps[turns, 1]), 0.1, rtol=0.1)  # it is seen where it is now, not 4 ms ago
     np.testing.assert_allclose(steps[:, [0, 2]], 0, atol=2e-3)
     assert 1 <= len(turns) <= 3  # in 8 s it went 0.8 m, on a way of 0.3 m
     assert TURN_AT_M < np.abs(path[:, 1]).max() < TURN_AT_M + 0.1 / RATE_HZ + 1e-3

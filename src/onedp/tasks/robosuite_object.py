@@ -29,7 +29,7 @@ class ObjectEnvironment(RobosuiteEnvironment, ABC):
         self.data.set_joint_qpos(self._joint, pose)
         self.data.set_joint_qvel(self._joint, np.zeros(6))
         self.simulator.sim.forward()
-        return self._observe(self.simulator._get_observations(force_update=True))
+        return self._observe_now()
 
     def push_object(self, velocity: ndarray) -> None:
         """Give the object a horizontal velocity [m/s], without any turning; its fall or rise stays as it is."""

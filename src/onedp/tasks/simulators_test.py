@@ -59,6 +59,17 @@ def test_lift_observes_its_cube_and_succeeds_when_it_is_up() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.parametrize("name", ["can", "square"])
+def test_the_first_observation_has_the_objects_pose_as_the_gripper_sees_it(name: str) -> None:
+    env = TASKS[name].make_env()
+    obs = env.reset(seed=3)
+    away = np.linalg.norm(obs["object"][:3])
+    np.testing.assert_allclose(away, np.linalg.norm(obs["object"][7:10] - obs["robot0_eef_pos"]), atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(obs["object"][3:7]), 1.0, atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("metaworld") is None, reason="metaworld is not installed: make simulators")
 def test_metaworld_shows_the_goal_and_forgets_the_layout_before() -> None:
     env = TASKS["metaworld-door-open"].make_env()
