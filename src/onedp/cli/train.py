@@ -56,6 +56,9 @@ class Train:
     """Windows per step; None: the method's (256 for denoising)."""
     lr: float | None = None
     """Peak learning rate; None: the method's (1e-3 for denoising)."""
+    noise_draws: int = 1
+    """How often each chunk of a batch is noised, while its observation is encoded once: 4 or 8 make more of pictures
+    (denoising and flow-matching)."""
     seed: int = 0
     """Seed of weights, data order and noise."""
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -78,6 +81,10 @@ class Train:
             if self.method != "denoising" or not isinstance(config, DenoisingConfig):
                 raise OneDPError(f"The method {self.method} has a noise process of its own; leave out --process.")
             config = replace(config, process=self.process)
+        if self.noise_draws != 1:
+            if not isinstance(config, DenoisingConfig):
+                raise OneDPError(f"The method {self.method} noises no chunks; leave out --noise-draws.")
+            config = replace(config, noise_draws=self.noise_draws)
         return TeacherRun(
             task=self.task,
             data=data,

@@ -108,6 +108,13 @@ class DenoisingConfig(MethodConfig):
     """Optimizer of the denoiser."""
     ema: EmaConfig = field(default_factory=EmaConfig)
     """Average whose weights are saved."""
+    noise_draws: int = 1
+    """How often each chunk of a batch is noised; its observation is encoded once. More than once pays where encoding
+    is what costs: pictures."""
+
+    def __post_init__(self) -> None:
+        if self.noise_draws < 1:
+            raise OneDPError(f"noise_draws must be at least 1, it is {self.noise_draws}.")
 
 
 @dataclass(frozen=True)

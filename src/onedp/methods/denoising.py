@@ -34,6 +34,7 @@ class Denoising(Method):
 
     def __init__(self, config: DenoisingConfig, denoiser: Denoiser, steps: int, clip: float | None = 1.0):
         self.clip = clip  # None for data that is not scaled to [-1, 1]
+        self.draws = config.noise_draws
         self.networks = {"denoiser": denoiser}
         self.optimizers = {"denoising": OptimizerRole("denoiser", config.optimizer, 0, steps)}
         self.averaged = {"denoiser": config.ema}
@@ -47,7 +48,7 @@ class Denoising(Method):
         """Denoising loss of brief 2.4's form; padded actions (an episode's end, held) count."""
         if batch.nactions is None:
             raise TrainingError("A teacher is trained on actions; this data set has observations only.")
-        loss = denoising_loss(self.networks["denoiser"], batch.nactions, batch, generator)
+        loss = denoising_loss(self.networks["denoiser"], batch.nactions, batch, generator, self.draws)
         return loss, {"loss": loss.detach()}
 
     def sampler(self) -> Sampler:
@@ -63,10 +64,14 @@ class Denoising(Method):
             return {"heldout_loss": float(denoising_loss(network, batch.nactions, batch, generator))}
 
 
-def denoising_loss(denoiser: Denoiser, x0: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the raw output on clean chunks ``x0`` (B, Tp, Da) at fresh training times."""
+def denoising_loss(denoiser: Denoiser, x0: Tensor, batch: Batch, generator: torch.Generator, draws: int = 1) -> Tensor:
+    """Mean squared error of the raw output on clean chunks ``x0`` (B, Tp, Da) at fresh training times.
+
+    Each observation is encoded once, and its chunk noised ``draws`` times.
+    """
+    x0 = x0.repeat_interleave(draws, 0)
     t = denoiser.schedule.training_times(len(x0), generator)
     eps = normal(x0.shape, generator)
     x_t = diffuse(denoiser.schedule, x0, t, eps)
-    raw = denoiser.raw(x_t, t, denoiser.encode(batch.nobs))
+    raw = denoiser.raw(x_t, t, denoiser.encode(batch.nobs).repeat_interleave(draws, 0))
     return (raw - denoiser.raw_target(x0, x_t, t)).square().mean()
