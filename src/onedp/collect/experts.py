@@ -34,16 +34,10 @@ def _lift_moving(env: Any) -> Expert:
     return LiftMovingExpert(env)
 
 
-def _can(env: Any) -> Expert:
-    from onedp.collect.robosuite_experts import CanExpert
+def _pick_place(env: Any) -> Expert:
+    from onedp.collect.robosuite_experts import PickPlaceExpert
 
-    return CanExpert(env)
-
-
-def _milk(env: Any) -> Expert:
-    from onedp.collect.robosuite_experts import MilkExpert
-
-    return MilkExpert(env)
+    return PickPlaceExpert(env)
 
 
 def _square(env: Any) -> Expert:
@@ -82,9 +76,10 @@ EXPERTS: dict[str, Scripted] = {
     "lift-moving": Scripted(_lift_moving, ARM_NOISE, "follows the sliding cube, grasps it from above and raises it"),
     "pose-reset": Scripted(_lift, ARM_NOISE, "grasps the cube from above and raises it, wherever it is now"),
     "lift-45": Scripted(_lift_45, ARM_NOISE, "turns the wrist 45 degrees to either side at random and raises the cube"),
-    "can": Scripted(_can, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
-    "pnp-milk": Scripted(_milk, ARM_NOISE, "grasps the carton from above and drops it in its compartment"),
-    "pnp-milk-move": Scripted(_milk, ARM_NOISE, "goes after the carton, grasps it and drops it in its compartment"),
+    "can": Scripted(_pick_place, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
+    "pnp-milk": Scripted(_pick_place, ARM_NOISE, "grasps the carton from above and drops it in its compartment"),
+    "pnp-anything": Scripted(_pick_place, ARM_NOISE, "grasps the object from above and drops it in its compartment"),
+    "pnp-milk-move": Scripted(_pick_place, ARM_NOISE, "goes after the carton and drops it in its compartment"),
     "square": Scripted(_square, ARM_NOISE, "grasps the nut by its handle, turns it square and lowers it over the peg"),
     **{
         task.name: Scripted(_metaworld, HAND_NOISE, "is Meta-World's own scripted policy, slowed down at random")

@@ -68,9 +68,6 @@ class Style:
 class PickAndPlace(ABC):
     """The phases; a task says where to grasp, where to bring it, and when to let go."""
 
-    body: str
-    """The object's body in the simulation."""
-
     def __init__(self, env: RobosuiteEnvironment):
         self.arm = Arm(env)
         self.env = env
@@ -99,6 +96,11 @@ class PickAndPlace(ABC):
         }[self.phase]()
 
     # --- what a task says
+
+    @property
+    @abstractmethod
+    def body(self) -> str:
+        """The object's body in the simulation."""
 
     @property
     @abstractmethod

@@ -1,7 +1,8 @@
-"""Scripted experts of robosuite's lift, can and square: where each grasps, carries and lets go."""
+"""Scripted experts of robosuite's lift, PickPlace and square: where each grasps, carries and lets go."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,16 +74,45 @@ class LiftMovingExpert(LiftExpert):
         return self.grasp().position + np.array([0.0, ahead, 0.0])
 
 
-class CanExpert(PickAndPlace):
-    """Grasp the can from above, carry it over the wall of the bins and drop it in its compartment."""
+@dataclass(frozen=True)
+class Groceries:
+    """How one of PickPlace's objects is grasped from above."""
 
-    body = "Can_main"
-    number = 3
-    """Of the object among the four, and so of its compartment."""
-    below = 0.04
+    body: str
+    below: float
     """How far the object reaches below its middle [m]."""
-    grasped_at = 0.015
-    """Height of the grasp above the middle [m]."""
+    grasped_at: float
+    """Height of the grasp above the middle [m]; the palm meets the top of what is tall."""
+    turn: float | None
+    """Turn after which it offers the fingers the same faces again [rad]; None: it is round."""
+
+
+GROCERIES = (
+    Groceries("Milk_main", below=0.085, grasped_at=0.056, turn=np.pi / 2),
+    Groceries("Bread_main", below=0.03, grasped_at=0.008, turn=np.pi / 2),
+    Groceries("Cereal_main", below=0.08, grasped_at=0.05, turn=np.pi),
+    Groceries("Can_main", below=0.04, grasped_at=0.015, turn=None),
+)
+"""In robosuite's order, which is that of their compartments too."""
+
+
+class PickPlaceExpert(PickAndPlace):
+    """Grasp the object from above, carry it over the wall of the bins and drop it in its compartment."""
+
+    @property
+    def number(self) -> int:
+        """Of the object among the four, and so of its compartment."""
+        return int(self.env.simulator.object_id)
+
+    @property
+    def kind(self) -> Groceries:
+        """The object."""
+        return GROCERIES[self.number]
+
+    @property
+    def body(self) -> str:
+        """Its body."""
+        return self.kind.body
 
     @property
     def geoms(self) -> Any:
@@ -96,13 +126,16 @@ class CanExpert(PickAndPlace):
         return np.array(simulator.target_bin_placements[self.number])
 
     def choose_yaw(self) -> float:
-        """A can is round: near the neutral wrist."""
-        return 0.4 * self.style.turn
+        """The faces nearest to the neutral wrist; what is round has none: near the neutral wrist."""
+        if self.kind.turn is None:
+            return 0.4 * self.style.turn
+        _, rotation = self.arm.body(self.body)
+        return nearest_turn(yaw_of(rotation), 0.0, self.kind.turn)
 
     def grasp(self) -> Pose:
-        """The object's middle, rather its upper half."""
+        """Over the object's middle."""
         position, _ = self.arm.body(self.body)
-        return Pose(position + upwards(self.grasped_at + 2 * self.style.depth), self._chosen_yaw())
+        return Pose(position + upwards(self.kind.grasped_at + 2 * self.style.depth), self._chosen_yaw())
 
     def next_after_carry(self) -> Phase:
         """Let go over the compartment."""
@@ -115,26 +148,12 @@ class CanExpert(PickAndPlace):
         The wall's top is 0.1 m above the goal.
         """
         held, _ = self.arm.body(self.body)
-        move = self.goal + upwards(0.125 + self.below + 0.6 * self.style.carry_height) - held
+        move = self.goal + upwards(0.125 + self.kind.below + 0.6 * self.style.carry_height) - held
         move[:2] = self.goal[:2] - self.arm.position[:2]
         rise = max(0.0, move[2])
         if rise > 0.005:
             move[:2] = shortened(move[:2], max(0.0, 0.06 - rise))
         return self.arm.towards(Pose(self.arm.position + move, self._chosen_yaw()), CLOSE, self.style.speed)
-
-
-class MilkExpert(CanExpert):
-    """The same with a carton, which has faces, and is so tall that the palm meets its top further down."""
-
-    body = "Milk_main"
-    number = 0
-    below = 0.085
-    grasped_at = 0.056
-
-    def choose_yaw(self) -> float:
-        """The face nearest to the neutral wrist."""
-        _, rotation = self.arm.body(self.body)
-        return nearest_turn(yaw_of(rotation), 0.0, np.pi / 2)
 
 
 class SquareExpert(PickAndPlace):

@@ -1,4 +1,4 @@
-"""What the scripted experts of can and square do where they used to fail."""
+"""What the scripted experts of PickPlace and square do where they used to fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy import ndarray
 from onedp.collect import experts
 from onedp.collect.arm import POSITION_STEP_M, Pose, shortened
 from onedp.collect.episode import collect_episode
-from onedp.collect.robosuite_experts import CanExpert, SquareExpert
+from onedp.collect.robosuite_experts import PickPlaceExpert, SquareExpert
 from onedp.tasks import TASKS
 
 RING_M, HANDLE_END_M, HALF_FINGER_M = 0.0437, 0.0793, 0.01
@@ -35,8 +35,10 @@ class StillArm:
 
 def carry(can_height: float, below: float) -> ndarray:
     """The first three numbers of the action for a can that is still in its first bin, goal 0.3 m away along y."""
-    expert: Any = CanExpert.__new__(CanExpert)
-    expert.env = SimpleNamespace(simulator=SimpleNamespace(target_bin_placements=np.array([[0.1, 0.3, 0.8]] * 4)))
+    expert: Any = PickPlaceExpert.__new__(PickPlaceExpert)
+    expert.env = SimpleNamespace(
+        simulator=SimpleNamespace(object_id=3, target_bin_placements=np.array([[0.1, 0.3, 0.8]] * 4))
+    )
     expert.arm = StillArm(np.array([0.1, 0.0, 0.8 + can_height]), below)
     expert.style = SimpleNamespace(speed=0.8, carry_height=0.0)
     expert._grasp_yaw = 0.0

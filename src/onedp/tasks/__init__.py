@@ -12,6 +12,7 @@ from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.options import Families, family_of, task_with_options
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.robosuite import ROBOSUITE_TASKS
+from onedp.tasks.robosuite_anything import PNP_ANYTHING
 from onedp.tasks.robosuite_ways import LIFT_45
 from onedp.tasks.task import Environment, StepResult, Task
 
@@ -20,7 +21,8 @@ FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES, **ro
 
 _MOVING = [task_with_options(name, FAMILIES) for name in FAMILIES]
 _PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)
-TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, LIFT_45, *ROBOSUITE_TASKS, *METAWORLD_TASKS)}
+_MANIPULATION = (*ROBOSUITE_TASKS, LIFT_45, PNP_ANYTHING, *METAWORLD_TASKS)
+TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, *_MANIPULATION)}
 
 __all__ = ["FAMILIES", "TASKS", "Environment", "StepResult", "Task", "get_task"]
 

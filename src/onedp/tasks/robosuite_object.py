@@ -77,6 +77,27 @@ class CubeEnvironment(ObjectEnvironment):
         return float(self.simulator.table_offset[2] + self.simulator.cube.size[2])
 
 
+class PickPlaceEnvironment(ObjectEnvironment):
+    """PickPlace with one of its four objects, the others out of the scene."""
+
+    def __init__(self) -> None:
+        super().__init__(SCENES["pnp-milk"])
+
+    @property
+    def object(self) -> Any:
+        """The object of this episode."""
+        return self.simulator.objects[self.simulator.object_id]
+
+    @property
+    def in_bin(self) -> ndarray:
+        """Where the object is, seen from the middle of the bin it starts in [m], (2,)."""
+        return np.asarray(self.object_pose[:2] - self.simulator.bin1_pos[:2])
+
+    def room(self, margin: float) -> ndarray:
+        """How far from the middle of that bin along x and y it is ``margin`` from the walls [m], (2,)."""
+        return np.array(self.simulator.bin_size[:2]) / 2 - margin
+
+
 def standing(position: ndarray, yaw: float) -> ndarray:
     """Pose (7,) of a cube that lies at ``position`` [m], turned by ``yaw`` [rad] about the vertical."""
     return np.array([*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])

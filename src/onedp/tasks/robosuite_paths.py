@@ -7,14 +7,13 @@ straight and go in ten directions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError
 from onedp.tasks.robosuite import RATE_HZ, SCENES, robosuite_task
-from onedp.tasks.robosuite_object import ObjectEnvironment
+from onedp.tasks.robosuite_object import PickPlaceEnvironment
 from onedp.tasks.task import StepResult, Task
 
 PATHS = 10
@@ -60,19 +59,14 @@ FAMILIES: dict[str, type[MilkMove]] = {"pnp-milk-move": MilkMove}
 """Name to options; ``onedp.tasks.options`` makes the tasks."""
 
 
-class MilkMoveEnvironment(ObjectEnvironment):
+class MilkMoveEnvironment(PickPlaceEnvironment):
     """Shifts the carton by hand before control steps, as long as it is on its path; the physics resolves contacts."""
 
     def __init__(self, options: MilkMove):
-        super().__init__(SCENES["pnp-milk"])
+        super().__init__()
         self._options = options
         self._direction = np.zeros(2)
         self._left: float | None = None
-
-    @property
-    def object(self) -> Any:
-        """The carton."""
-        return self.simulator.objects[self.simulator.object_id]
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``pnp-milk`` with this seed; the path is drawn from the seed too."""
@@ -95,9 +89,8 @@ class MilkMoveEnvironment(ObjectEnvironment):
     def _go_on(self, left: float) -> float:
         """One step of the path; what is left of it then [m]."""
         pose = self.object_pose
-        offset = pose[:2] - self.simulator.bin1_pos[:2]
-        room = np.array(self.simulator.bin_size[:2]) / 2 - MARGIN_M
-        leaving = (np.abs(offset) > room) & (np.sign(offset) == np.sign(self._direction))
+        offset = self.in_bin
+        leaving = (np.abs(offset) > self.room(MARGIN_M)) & (np.sign(offset) == np.sign(self._direction))
         self._direction = np.where(leaving, -self._direction, self._direction)
         stride = min(left, self._options.speed / RATE_HZ)
         pose[:2] += stride * self._direction
