@@ -24,21 +24,30 @@ from onedp.files import write_json, write_text
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COSTS = RESULTS / "robosuite-cost.json"
 TEST_STARTS_FROM = 100_000
+PRECISION = ("--mixed-precision", "bf16")
+"""1.6 times faster for these MLPs on a processor with bf16 units; slower on one without."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How much of everything a task gets."""
 
+    demonstrations: int
     teacher_steps: int
     student_steps: int
-    lr: str
+    noise: str = "0.5"
+    """Factor on the demonstrations' recovery noise: the policy's actions tremble as much as the corrections differ."""
+    batch_size: int = 256
+    lr: str = "1e-3"
     """Peak learning rate of the teacher."""
-    demonstrations: int = 200
 
 
-RECIPES = {"lift": Recipe(3000, 300, "6e-4"), "can": Recipe(2600, 260, "1e-3"), "square": Recipe(2600, 260, "1e-3")}
-"""That of square was never run."""
+RECIPES = {
+    "lift": Recipe(400, 6000, 450),
+    "can": Recipe(300, 8000, 450),
+    "square": Recipe(300, 10000, 550),
+    "metaworld-eight": Recipe(640, 10000, 800, noise="1"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Options:
     """What to make, and where."""
 
     tasks: tyro.conf.Positional[tuple[str, ...]]
-    """lift, can, square."""
+    """lift, can, square, metaworld-eight."""
     workspace: Path
     """Folder for demonstrations and runs."""
     episodes: int = 500
@@ -83,12 +92,13 @@ def make(task: str, options: Options) -> None:
     recipe, workspace = RECIPES[task], options.workspace
     data, teacher, student = f"{task}.hdf5", f"{task}-ddpm", f"{task}-onedp-s"
     if not (workspace / data).exists():
-        episodes = str(recipe.demonstrations)
-        processor_seconds("collect", task, "--episodes", episodes, "--workers", "1", "--out", data, workspace=workspace)
-    training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", "mlp"]
-    training += ["--steps", str(recipe.teacher_steps), "--batch-size", "128", "--lr", recipe.lr]
+        collection = ["collect", task, "--episodes", str(recipe.demonstrations), "--noise", recipe.noise]
+        processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
+    training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", "mlp", *PRECISION]
+    training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]
     run_once("training", task, teacher, training, workspace)
     distillation = ["distill", teacher, "--method", "onedp-s", "--data", data, "--steps", str(recipe.student_steps)]
+    distillation += PRECISION
     run_once("distillation", task, student, distillation, workspace)
     rows = workspace / f"rows-{options.first_seed}-{options.episodes}"
     rows.mkdir(exist_ok=True)

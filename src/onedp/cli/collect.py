@@ -35,6 +35,7 @@ class Collect:
 
         from onedp.collect.experts import get_expert
         from onedp.collect.run import LABEL, CollectRequest, collect
+        from onedp.tasks.ways import describe_ways
 
         request = CollectRequest(
             self.task, self.episodes, self.out, seed=self.seed, noise=self.noise, workers=self.workers
@@ -47,8 +48,9 @@ class Collect:
                 bar.set_postfix_str(f"{attempts} starts tried")
 
             summary = collect(request, progress)
+        ways = f"Ways: {describe_ways(summary.ways)}\n" if summary.ways else ""
         print(
             f"{summary.kept} successful episodes of {summary.attempts} starts ({summary.success_rate:.0%}), "
-            f"{summary.steps:,} steps, in {self.out}\nNext: onedp train --task {self.task} --data {self.out} "
+            f"{summary.steps:,} steps, in {self.out}\n{ways}Next: onedp train --task {self.task} --data {self.out} "
             "--out runs/teacher"
         )

@@ -53,6 +53,7 @@ class Evaluate:
         from onedp.evaluate.comparison import save_results
         from onedp.evaluate.runner import EvaluationRequest, evaluate
         from onedp.files import require_writable
+        from onedp.tasks.ways import describe_ways
 
         if self.json is not None:
             require_writable(self.json)
@@ -85,6 +86,8 @@ class Evaluate:
             f"  {result.environment_steps_per_s:.0f} environment steps/s, {result.wall_clock_s:.0f} s in all",
             highlight=False,
         )
+        if result.ways:
+            Console().print(f"  ways     {describe_ways(result.ways)}", highlight=False)
         timing = result.timing
         if timing is not None and timing.label:
             done = "-" if timing.completion_s is None else f"{timing.completion_s:.1f} s"

@@ -26,6 +26,7 @@ def collect_episode(
     expert.start(rng)
     source = NoiseSource(scripted.noise, noise, rng)
     rows: dict[str, list[Any]] = defaultdict(list)
+    way: str | None = None
     for _ in range(task.max_steps):
         recorded = {**obs, **(scripted.raw_observations(env) if scripted.raw_observations else {})}
         wish = np.clip(expert.act(), low, high).astype(np.float32)
@@ -38,10 +39,10 @@ def collect_episode(
         for name, value in (("actions", wish), ("executed_actions", executed), ("rewards", result.reward)):
             rows[name].append(value)
         rows["dones"].append(result.done)
-        obs = result.obs
+        obs, way = result.obs, result.way or way
         if result.done:
             break
-    return _demonstration(rows, seed) if result.success else None
+    return _demonstration(rows, seed, way) if result.success else None
 
 
 def _flat_state(env: Environment) -> ndarray | None:
@@ -49,7 +50,7 @@ def _flat_state(env: Environment) -> ndarray | None:
     return None if flat_state is None else flat_state()
 
 
-def _demonstration(rows: dict[str, list[Any]], seed: int) -> Demonstration:
+def _demonstration(rows: dict[str, list[Any]], seed: int, way: str | None) -> Demonstration:
     arrays = {name: np.array(values) for name, values in rows.items()}
     prefix = "obs/"
     return Demonstration(
@@ -58,5 +59,5 @@ def _demonstration(rows: dict[str, list[Any]], seed: int) -> Demonstration:
         rewards=arrays["rewards"].astype(np.float32),
         dones=arrays["dones"].astype(np.uint8),
         extra={name: arrays[name] for name in ("executed_actions", "states") if name in arrays},
-        attributes={"seed": seed},
+        attributes={"seed": seed} if way is None else {"seed": seed, "way": way},
     )

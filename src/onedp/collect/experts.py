@@ -46,6 +46,12 @@ def _square(env: Any) -> Expert:
     return SquareExpert(env)
 
 
+def _lid(env: Any) -> Expert:
+    from onedp.collect.lid_expert import LidExpert
+
+    return LidExpert(env)
+
+
 def _metaworld(env: Any) -> Expert:
     from onedp.collect.metaworld_expert import MetaworldExpert
 
@@ -76,6 +82,7 @@ EXPERTS: dict[str, Scripted] = {
     "lift-moving": Scripted(_lift_moving, ARM_NOISE, "follows the sliding cube, grasps it from above and raises it"),
     "pose-reset": Scripted(_lift, ARM_NOISE, "grasps the cube from above and raises it, wherever it is now"),
     "lift-45": Scripted(_lift_45, ARM_NOISE, "turns the wrist 45 degrees to either side at random and raises the cube"),
+    "coffee-lid": Scripted(_lid, ARM_NOISE, "goes round the lid on one side or the other and pushes it shut"),
     "can": Scripted(_pick_place, ARM_NOISE, "grasps the can from above and drops it in its compartment"),
     "pnp-milk": Scripted(_pick_place, ARM_NOISE, "grasps the carton from above and drops it in its compartment"),
     "pnp-anything": Scripted(_pick_place, ARM_NOISE, "grasps the object from above and drops it in its compartment"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -21,6 +21,7 @@ from onedp.files import require_writable
 from onedp.machine import command_line, usable_cores
 from onedp.tasks import get_task
 from onedp.tasks.task import Environment
+from onedp.tasks.ways import way_counts
 
 TEST_SEEDS_FROM = 100_000
 """Starts from here on are for evaluation; demonstrations of them would be a peek at the exam."""
@@ -72,6 +73,8 @@ class CollectSummary:
     attempts: int
     steps: int
     failed_seeds: tuple[int, ...]
+    ways: Mapping[str, int]
+    """Episodes kept that went each of the task's ways; empty in tasks that have one."""
 
     @property
     def success_rate(self) -> float:
@@ -109,6 +112,7 @@ def collect(
         attempts=len(kept) + len(failed),
         steps=sum(len(demonstration.actions) for demonstration in kept),
         failed_seeds=tuple(failed),
+        ways=way_counts(demonstration.attributes.get("way") for demonstration in kept),
     )
     write_robomimic(request.out, kept, _environment(request.task), _attributes(request, scripted, summary))
     return summary

@@ -12,6 +12,7 @@ from onedp.errors import OneDPError
 from onedp.evaluate.statistics import bootstrap_mean, wilson_interval
 from onedp.evaluate.strict_json import checked, plain
 from onedp.evaluate.timing import Timing
+from onedp.tasks.ways import way_counts
 
 EVALUATION_FORMAT = "onedp.evaluation/1"
 BOOTSTRAP_SEED = 0
@@ -29,6 +30,8 @@ class EpisodeResult:
     success: bool
     steps: int
     """Control steps taken."""
+    way: str | None = None
+    """Which of several equally good ways it went; None in tasks that have one, or when it went none."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ class EvaluationResult:
         return np.array([episode.success for episode in self.per_episode], dtype=bool)
 
     @property
+    def ways(self) -> dict[str, int]:
+        """Episodes that went each of the task's ways; empty in tasks that have one."""
+        return way_counts(episode.way for episode in self.per_episode)
+
+    @property
     def distillation_cost(self) -> float | None:
         """Wall-clock of a student's distillation over that of its teacher's training."""
         if self.training_seconds is None or not self.teacher_training_seconds:
@@ -148,7 +156,12 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; ``from_json`` inverts it."""
-        return {"format": EVALUATION_FORMAT, **plain(self)}
+        data = {"format": EVALUATION_FORMAT, **plain(self)}
+        data["per_episode"] = [
+            {key: value for key, value in row.items() if key != "way" or value is not None}
+            for row in data["per_episode"]
+        ]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str = "the evaluation") -> EvaluationResult:
@@ -159,7 +172,12 @@ class EvaluationResult:
         if values["timing"] is not None:
             values["timing"] = Timing(**checked(Timing, values["timing"], f"{where}, timing"))
         values["per_episode"] = tuple(
-            EpisodeResult(**checked(EpisodeResult, row, f"{where}, per_episode[{i}]"))
+            EpisodeResult(**checked(EpisodeResult, _with_way(row), f"{where}, per_episode[{i}]"))
             for i, row in enumerate(values["per_episode"])
         )
         return cls(**values)
+
+
+def _with_way(row: Any) -> Any:
+    """An episode as it is written, where the way is left out when there is none."""
+    return {"way": None, **row} if isinstance(row, Mapping) else row

@@ -46,6 +46,7 @@ class Episode:
         self._observations = [env.reset(seed)]
         self.score = 0.0
         self.success = False
+        self.way: str | None = None
         self.done = False
         self.steps = 0
 
@@ -69,11 +70,12 @@ class Episode:
         self.steps += 1
         self.score = max(self.score, result.reward)
         self.success = self.success or result.success
+        self.way = result.way or self.way
         self.done = result.done or self.steps >= self.max_steps
 
     def result(self) -> EpisodeResult:
         """What the evaluation keeps of it."""
-        return EpisodeResult(seed=self.seed, score=self.score, success=self.success, steps=self.steps)
+        return EpisodeResult(self.seed, self.score, self.success, self.steps, self.way)
 
 
 class _Ghost:

@@ -8,6 +8,7 @@ import sys
 
 from onedp.errors import OneDPError, unknown_choice
 from onedp.tasks import pusht_moving, robosuite_moving, robosuite_paths
+from onedp.tasks.coffee_lid import COFFEE_LID
 from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.options import Families, family_of, task_with_options
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
@@ -21,7 +22,7 @@ FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES, **ro
 
 _MOVING = [task_with_options(name, FAMILIES) for name in FAMILIES]
 _PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)
-_MANIPULATION = (*ROBOSUITE_TASKS, LIFT_45, PNP_ANYTHING, *METAWORLD_TASKS)
+_MANIPULATION = (*ROBOSUITE_TASKS, LIFT_45, COFFEE_LID, PNP_ANYTHING, *METAWORLD_TASKS)
 TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, *_MANIPULATION)}
 
 __all__ = ["FAMILIES", "TASKS", "Environment", "StepResult", "Task", "get_task"]

@@ -8,6 +8,7 @@ robosuite's ``lite_physics``. Both are the same for every seed.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import weakref
@@ -47,6 +48,8 @@ class Scene:
     """robomimic's time limit [control steps]."""
     arms: int = 1
     camera: str = "agentview"
+    module: str = ""
+    """Where the environment is defined, if not in robosuite."""
 
 
 SCENES = {
@@ -125,6 +128,17 @@ class RobosuiteEnvironment:
             )
         return self._camera.picture(size)
 
+    @property
+    def gripper(self) -> tuple[ndarray, ndarray]:
+        """Position [m] and rotation matrix of the gripper."""
+        site = self.simulator.robots[0].eef_site_id["right"]
+        return np.array(self.data.site_xpos[site]), np.array(self.data.site_xmat[site]).reshape(3, 3)
+
+    @property
+    def data(self) -> Any:
+        """State of the simulation."""
+        return self.simulator.sim.data
+
     def _observe_now(self) -> dict[str, ndarray]:
         """What is observed in the state the simulation was put in, by a reset or by hand.
 
@@ -149,6 +163,8 @@ def make_simulator(scene: Scene) -> Any:
             import robosuite
             from robosuite.controllers import load_composite_controller_config
 
+            if scene.module:
+                importlib.import_module(scene.module)
             controller = load_composite_controller_config(controller="BASIC", robot="Panda")
     except ImportError as error:
         raise OneDPError(

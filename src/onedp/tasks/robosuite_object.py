@@ -45,17 +45,6 @@ class ObjectEnvironment(RobosuiteEnvironment, ABC):
         return bool(self.simulator._check_grasp(gripper=robot.gripper["right"], object_geoms=self.object))
 
     @property
-    def gripper(self) -> tuple[ndarray, ndarray]:
-        """Position [m] and rotation matrix of the gripper."""
-        site = self.simulator.robots[0].eef_site_id["right"]
-        return np.array(self.data.site_xpos[site]), np.array(self.data.site_xmat[site]).reshape(3, 3)
-
-    @property
-    def data(self) -> Any:
-        """State of the simulation."""
-        return self.simulator.sim.data
-
-    @property
     def _joint(self) -> str:
         return str(self.object.joints[0])
 

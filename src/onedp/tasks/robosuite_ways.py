@@ -37,7 +37,14 @@ class Lift45Environment(CubeEnvironment):
         result = super().step(action)
         if self.held:
             self._grasp_yaw = gripper_yaw(self.gripper[1])
-        return result
+        return replace(result, way=self.way)
+
+    @property
+    def way(self) -> str | None:
+        """To which side the wrist was turned when the gripper last held the cube; None without a clear turn."""
+        if self._grasp_yaw is None or abs(self._grasp_yaw) < WAY_RAD / 2:
+            return None
+        return "left" if self._grasp_yaw > 0 else "right"
 
     @property
     def grasp_yaw(self) -> float | None:

@@ -24,6 +24,8 @@ class StepResult:
     """True when the episode's goal is reached."""
     done: bool
     """True when the episode ends here (success or failure, not the time limit)."""
+    way: str | None = None
+    """Which of several equally good ways the episode went, once that is known; None in tasks that have one."""
 
 
 Features = Callable[[Mapping[str, Any]], dict[str, Any]]

@@ -1,0 +1,54 @@
+"""The lid: both ways close it, straight ahead opens it further, and the way is told."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onedp.collect import experts
+from onedp.collect.episode import collect_episode
+from onedp.collect.run import CollectRequest, collect
+from onedp.data.readers import open_recording
+from onedp.tasks import get_task
+from onedp.tasks.coffee_lid import CoffeeLidEnvironment
+
+robosuite_needed = pytest.mark.skipif(
+    importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators"
+)
+
+
+@pytest.mark.slow
+@robosuite_needed
+def test_the_lid_is_closed_from_either_side_and_the_file_says_from_which(tmp_path: Path) -> None:
+    summary = collect(CollectRequest("coffee-lid", 8, tmp_path / "lid.hdf5", workers=1))
+    assert summary.attempts == 8
+    assert set(summary.ways) == {"left", "right"}
+    assert sum(summary.ways.values()) == 8
+    assert len(open_recording(tmp_path / "lid.hdf5").ends) == 8
+
+
+@pytest.mark.slow
+@robosuite_needed
+def test_the_side_that_the_gripper_passes_is_the_way_and_straight_ahead_is_none() -> None:
+    task, scripted = get_task("coffee-lid"), experts.get_expert("coffee-lid")
+    env = task.make_env()
+    assert isinstance(env, CoffeeLidEnvironment)
+    expert = scripted.make(env)
+    demonstration = collect_episode(task, scripted, env, expert, 0, 0.0)
+    assert demonstration is not None
+    aside = -demonstration.observations["object"][:, 5]  # the gripper's place seen from the hinge, along y
+    farthest = aside[np.abs(aside).argmax()]
+    assert demonstration.attributes["way"] == ("left" if farthest > 0 else "right")
+    obs = env.reset(1)
+    np.testing.assert_allclose(obs["object"][4:], obs["object"][1:4] - obs["robot0_eef_pos"], atol=1e-6)
+    opened = obs["object"][0]
+    for _ in range(60):
+        ahead = np.clip(20 * obs["object"][4:] * [1, 1, 0], -1, 1)
+        result = env.step(np.array([*ahead[:2], -0.3, 0, 0, 0, 1]))
+        obs = result.obs
+    assert obs["object"][0] > opened - 0.05
+    assert not result.success
+    assert result.way is None
