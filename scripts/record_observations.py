@@ -35,6 +35,8 @@ class Options:
     out: Path
     episodes: int = 250
     first_seed: int = 1000
+    beside: Path | None = None
+    """File of an earlier call whose episodes come first in the new one."""
 
 
 @dataclass
@@ -65,6 +67,14 @@ class Recorder:
         return self._env.render(size)
 
 
+def earlier(path: Path | None) -> tuple[list[ndarray], list[int]]:
+    """States and lengths of the episodes in ``path``."""
+    if path is None:
+        return [], []
+    with np.load(path) as arrays:
+        return [arrays["state"]], np.diff(arrays["episode_ends"], prepend=0).tolist()
+
+
 def main(options: Options) -> None:
     """Run the roll-outs and write the file."""
     if options.first_seed + options.episodes > 100_000:
@@ -73,7 +83,7 @@ def main(options: Options) -> None:
     contestants = [Contestant.parse(text) for text in options.policies]
     policies = [load_policy(c.policy, c.sampler) for c in contestants]
     groups = groups_of(options.first_seed, options.episodes)
-    states, lengths = [], []
+    states, lengths = earlier(options.beside)
     for index, seeds in enumerate(tqdm(groups, unit="group")):
         policy = policies[index % len(policies)]
         recorders = [Recorder(get_task(policy.task)) for _ in seeds]
