@@ -20,6 +20,8 @@ REFERENCES = {
     "lift-ddpm": "ddim:10",
     "can-ddpm": "ddim:10",
     "square-ddpm": "ddim:10",
+    "metaworld-eight-ddpm": "ddim:10",
+    "pusht-image-ddpm": "ddim:10",
 }
 """Teacher to the sampler every comparison with it is made with; named before any number was seen."""
 
@@ -44,7 +46,7 @@ The commands below name them by the folder that they were trained in (`../runs/N
   --out TASK-ddpm` (lift: 3000 steps, 6e-4; can: 2600, 1e-3) and `onedp distill TASK-ddpm --method onedp-s --data
   TASK.hdf5 --steps STEPS --threads 1 --cpu --out TASK-onedp-s` (lift: 300 steps, can: 260); `python
   scripts/manipulation_rows.py lift can --workspace ../runs/manipulation` runs them. The cost is a ratio of processor
-  times of whole commands ([JSON](robosuite-cost.json)): these runs shared the machine with much other work, so their
+  times of whole commands ([JSON](manipulation-cost.json)): these runs shared the machine with much other work, so their
   wall-clocks say nothing. Policies of can had less than 500 starts, for want of time
 """
 NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
@@ -75,7 +77,7 @@ def costs_of_other_machines() -> dict[str, float]:
 
 def costs_in_processor_time() -> dict[str, float]:
     """Student to the processor time of its distillation over that of its teacher's training, whole commands."""
-    seconds = json.loads((RESULTS / "robosuite-cost.json").read_text())["processor_seconds"]
+    seconds = json.loads((RESULTS / "manipulation-cost.json").read_text())["processor_seconds"]
     return {f"{task}-onedp-s": each["distillation"] / each["training"] for task, each in seconds.items()}
 
 
