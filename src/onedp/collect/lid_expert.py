@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.collect.arm import CLOSE, Arm, Pose
-from onedp.tasks.coffee_lid import BEHIND_M, CoffeeLidEnvironment
+from onedp.tasks.robosuite_lid import BEHIND_M, CoffeeLidEnvironment
 
 FINGER_M = 0.012
 """Distance between the middle of the closed finger tips and the lid that they push."""

@@ -8,12 +8,13 @@ import sys
 
 from onedp.errors import OneDPError, unknown_choice
 from onedp.tasks import pusht_moving, robosuite_moving, robosuite_paths
-from onedp.tasks.coffee_lid import COFFEE_LID
 from onedp.tasks.metaworld import METAWORLD_TASKS
 from onedp.tasks.options import Families, family_of, task_with_options
 from onedp.tasks.pusht import PUSHT_IMAGE, PUSHT_KEYPOINTS, PUSHT_STATE
 from onedp.tasks.robosuite import ROBOSUITE_TASKS
 from onedp.tasks.robosuite_anything import PNP_ANYTHING
+from onedp.tasks.robosuite_lid import COFFEE_LID
+from onedp.tasks.robosuite_pictures import with_pictures, without_pictures
 from onedp.tasks.robosuite_ways import LIFT_45
 from onedp.tasks.task import Environment, StepResult, Task
 
@@ -22,8 +23,10 @@ FAMILIES: Families = {**pusht_moving.FAMILIES, **robosuite_moving.FAMILIES, **ro
 
 _MOVING = [task_with_options(name, FAMILIES) for name in FAMILIES]
 _PUSHT = (PUSHT_KEYPOINTS, PUSHT_STATE, PUSHT_IMAGE)
-_MANIPULATION = (*ROBOSUITE_TASKS, LIFT_45, COFFEE_LID, PNP_ANYTHING, *METAWORLD_TASKS)
-TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_MOVING, *_MANIPULATION)}
+_ROBOSUITE_FAMILIES = (*robosuite_moving.FAMILIES, *robosuite_paths.FAMILIES)
+_STATES = (*_MOVING, *ROBOSUITE_TASKS, LIFT_45, COFFEE_LID, PNP_ANYTHING)
+_PICTURES = [with_pictures(task) for task in _STATES if family_of(task.name) not in pusht_moving.FAMILIES]
+TASKS: dict[str, Task] = {task.name: task for task in (*_PUSHT, *_STATES, *_PICTURES, *METAWORLD_TASKS)}
 
 __all__ = ["FAMILIES", "TASKS", "Environment", "StepResult", "Task", "get_task"]
 
@@ -37,6 +40,8 @@ def get_task(name: str) -> Task:
         return TASKS[name]
     if family_of(name) in FAMILIES:
         return task_with_options(name, FAMILIES)
+    if family_of(without_pictures(name)) in _ROBOSUITE_FAMILIES:
+        return with_pictures(task_with_options(without_pictures(name), FAMILIES))
     if ":" not in name:
         raise OneDPError(unknown_choice("task", name, TASKS) + " A task of your own is given as my_module:my_task.")
     module_name, attribute = name.split(":", 1)

@@ -120,13 +120,15 @@ class RobosuiteEnvironment:
         return np.asarray(self.simulator.sim.get_state().flatten(), dtype=np.float64)
 
     def render(self, size: int) -> ndarray:
-        """The scene from the task's camera, without the shapes that only collide."""
+        """The scene from the task's camera."""
         if self._camera is None:
-            simulation = self.simulator.sim
-            self._camera = Camera(
-                simulation.model._model, simulation.data._data, self._scene.camera, hidden_groups=(0,)
-            )
+            self._camera = self.camera(self._scene.camera)
         return self._camera.picture(size)
+
+    def camera(self, name: str) -> Camera:
+        """A camera of the scene that does not see the shapes which only collide."""
+        simulation = self.simulator.sim
+        return Camera(simulation.model._model, simulation.data._data, name, hidden_groups=(0,))
 
     @property
     def gripper(self) -> tuple[ndarray, ndarray]:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from onedp.tasks.robosuite import RobosuiteEnvironment, Scene, robosuite_task
 from onedp.tasks.task import StepResult, Task
 
-SCENE = Scene("CoffeeLid", object_size=7, max_steps=300, module="onedp.tasks.coffee_lid_scene")
+SCENE = Scene("CoffeeLid", object_size=7, max_steps=300, module="onedp.tasks.robosuite_lid_scene")
 """``object``: angle of the lid [rad], 0 closed; the hinge's middle; hinge minus gripper [m]."""
 
 BEHIND_M = 0.02

@@ -13,7 +13,7 @@ from onedp.collect.episode import collect_episode
 from onedp.collect.run import CollectRequest, collect
 from onedp.data.readers import open_recording
 from onedp.tasks import get_task
-from onedp.tasks.coffee_lid import CoffeeLidEnvironment
+from onedp.tasks.robosuite_lid import CoffeeLidEnvironment
 
 robosuite_needed = pytest.mark.skipif(
     importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators"
