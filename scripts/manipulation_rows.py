@@ -1,9 +1,10 @@
-"""Rows of results/robosuite and results/metaworld: scripted demonstrations, a teacher, its OneDP-S student, and the test starts of both.
+"""Rows of results/robosuite and results/metaworld: demonstrations, a teacher, its OneDP-S student, test starts of both.
 
 python scripts/manipulation_rows.py lift can square --workspace ../runs/manipulation
 
-What is there already is not made again, so a call that was stopped goes on with the step it was in. Costs are processor
-times of whole commands (results/manipulation-cost.json): these runs take hours, and seldom have a machine to themselves.
+What is there already is not made again, so a call that was stopped goes on with the step it was in. Costs are
+processor times of whole commands (results/manipulation-cost.json): these runs take hours, and seldom have a machine to
+themselves.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ def make(task: str, options: Options) -> None:
             starts += ["--workers", str(options.workers), "--json", f"{rows.name}/{name}"]
             processor_seconds("evaluate", policy, "--sampler", sampler, *starts, workspace=workspace)
         if options.first_seed == TEST_STARTS_FROM:
-            write_text(RESULTS / ("metaworld" if task.startswith("metaworld") else "robosuite") / name, (rows / name).read_text())
+            write_text(
+                RESULTS / ("metaworld" if task.startswith("metaworld") else "robosuite") / name,
+                (rows / name).read_text(),
+            )
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
 from onedp.files import write_text
+from onedp.tasks.metaworld import NAMES
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 REFERENCES = {
@@ -41,13 +42,13 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
-- lift-ddpm, lift-onedp-s, can-ddpm, can-onedp-s: `onedp collect TASK --episodes 200 --out TASK.hdf5`, `onedp train
-  --task TASK --data TASK.hdf5 --process ddpm --network mlp --steps STEPS --batch-size 128 --lr LR --threads 1 --cpu
-  --out TASK-ddpm` (lift: 3000 steps, 6e-4; can: 2600, 1e-3) and `onedp distill TASK-ddpm --method onedp-s --data
-  TASK.hdf5 --steps STEPS --threads 1 --cpu --out TASK-onedp-s` (lift: 300 steps, can: 260); `python
-  scripts/manipulation_rows.py lift can --workspace ../runs/manipulation` runs them. The cost is a ratio of processor
-  times of whole commands ([JSON](manipulation-cost.json)): these runs shared the machine with much other work, so their
-  wall-clocks say nothing. Policies of can had less than 500 starts, for want of time
+- TASK-ddpm and TASK-onedp-s of lift, can, square and metaworld-eight: `python scripts/manipulation_rows.py TASK
+  --workspace ../runs/manipulation`, which holds the recipes and runs `onedp collect`, `train`, `distill`, `evaluate`.
+  Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The cost is a ratio of processor times of whole
+  commands ([JSON](manipulation-cost.json)): these runs shared the machine with other work, so their wall-clocks and
+  latencies say little
+- pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`
+- visit0: `scripts/measure_visited_states.sh`, on tuning starts
 """
 NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
@@ -105,6 +106,22 @@ def row(result: EvaluationResult, reference: EvaluationResult | None, cost: floa
     return "| " + " | ".join(cells) + " |"
 
 
+def by_task(folder: Path) -> str:
+    """Successes of the eight tasks apart: the seed decides which one an episode is."""
+    loaded = [load_results(path) for path in sorted(folder.glob("metaworld-eight-*.json"))]
+    results = [each for each in loaded if isinstance(each, EvaluationResult)]
+    lines = [
+        f"\n## metaworld-eight, success by task\n\n| policy | {' | '.join(NAMES)} |\n|{'---|' * (len(NAMES) + 1)}\n"
+    ]
+    for result in results:
+        rates = []
+        for index in range(len(NAMES)):
+            rows = [row.success for row in result.per_episode if row.seed % len(NAMES) == index]
+            rates.append(f"{sum(rows)} of {len(rows)}")
+        lines.append(f"| {result.policy} | {' | '.join(rates)} |\n")
+    return "".join(lines)
+
+
 def main() -> None:
     """Write one table a task, and the commands."""
     text = [
@@ -112,7 +129,7 @@ def main() -> None:
         "an episode, averaged; success: coverage > 0.95 in Push-T, the task's own elsewhere. Intervals are 95 % (BCa "
         "bootstrap, Wilson); differences are paired by start against the reference of the same teacher. Latency: one "
         "chunk, batch 1, one thread. Cost: "
-        "wall-clock of distillation over that of the teacher's training, for robosuite processor time.\n"
+        "wall-clock of distillation over that of the teacher's training, for robosuite and Meta-World processor time.\n"
     ]
     text.append(MADE_BY)
     measured, processor = costs_of_other_machines(), costs_in_processor_time()
@@ -139,6 +156,7 @@ def main() -> None:
                 cost = processor.get(result.policy, cost)
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
+    text.append(by_task(RESULTS / "metaworld"))
     text.append("\n## Student against student, Push-T with keypoints, on the starts that both have\n\n")
     text.append("| student | other | starts | score | success |\n|---|---|---|---|---|\n")
     for names in STUDENTS:
