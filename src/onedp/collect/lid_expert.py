@@ -8,12 +8,12 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.collect.arm import CLOSE, Arm, Pose
-from onedp.tasks.robosuite_lid import BEHIND_M, CoffeeLidEnvironment
+from onedp.tasks.robosuite_lid import BEHIND_M, LID_END_M, CoffeeLidEnvironment
 
 FINGER_M = 0.012
 """Distance between the middle of the closed finger tips and the lid that they push."""
 ASIDE_M = 0.115
-"""How far aside of the hinge's middle the gripper passes; the lid ends at 0.06."""
+"""How far aside of the hinge's middle the gripper passes."""
 LEAD_RAD = 0.35
 """How far ahead of the lid the gripper is steered while it pushes."""
 
@@ -38,7 +38,7 @@ class LidExpert:
         """Toss a coin for the way; draw speed and places."""
         self._side = 1.0 if rng.uniform() < 0.5 else -1.0
         self._speed = rng.uniform(0.6, 1.0)
-        self._radius = rng.uniform(0.055, 0.07)
+        self._radius = rng.uniform(0.075, 0.085)  # the hand, 0.2 m wide, goes over the edge of a lid of 0.1 m
         self._aside = ASIDE_M + rng.uniform(0, 0.02)
         self._inwards = rng.uniform(0.02, 0.045)
 
@@ -54,7 +54,7 @@ class LidExpert:
 
     def _phase(self, lid: float, past: ndarray) -> Phase:
         """The phase of the state the simulation is in now; ``past``: gripper minus hinge [m]."""
-        if np.cos(lid) * past[2] + np.sin(lid) * past[0] > 0 and abs(past[1]) < 0.06:
+        if np.cos(lid) * past[2] + np.sin(lid) * past[0] > 0 and abs(past[1]) < LID_END_M:
             return Phase.PUSH  # it is on the outer side of the lid
         if past[0] > BEHIND_M + 0.02:
             return Phase.IN

@@ -112,6 +112,8 @@ class RobosuiteEnvironment:
     def step(self, action: ndarray) -> StepResult:
         """For each arm 6 pose deltas in the world's frame, 1 for 0.05 m or 0.5 rad, and the gripper (1 closes it)."""
         obs, *_ = self.simulator.step(np.clip(np.asarray(action, dtype=np.float64), -1, 1))
+        if self._fell_apart:
+            return StepResult(self._observe(obs), 0.0, success=False, done=True)
         success = bool(self.simulator._check_success())
         return StepResult(self._observe(obs), float(success), success, success)
 
@@ -140,6 +142,19 @@ class RobosuiteEnvironment:
     def data(self) -> Any:
         """State of the simulation."""
         return self.simulator.sim.data
+
+    @property
+    def _fell_apart(self) -> bool:
+        """Whether the physics became unstable in this episode.
+
+        MuJoCo then puts every joint to 0 and goes on from there, which must not pass for what the policy did: a lid
+        whose hinge is at 0 is closed.
+        """
+        import mujoco
+
+        kinds = mujoco.mjtWarning
+        found = self.data._data.warning.number
+        return any(found[int(kind)] for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC))
 
     def _observe_now(self) -> dict[str, ndarray]:
         """What is observed in the state the simulation was put in, by a reset or by hand.

@@ -19,6 +19,8 @@ SCENE = Scene("CoffeeLid", object_size=7, max_steps=300, module="onedp.tasks.rob
 
 BEHIND_M = 0.02
 """Further behind the hinge than this, the gripper has gone round the lid."""
+LID_END_M = 0.06
+"""The lid's edges are so far to the left and right of its middle."""
 
 
 class CoffeeLidEnvironment(RobosuiteEnvironment):
@@ -34,11 +36,11 @@ class CoffeeLidEnvironment(RobosuiteEnvironment):
         return super().reset(seed)
 
     def step(self, action: ndarray) -> StepResult:
-        """See ``RobosuiteEnvironment``; ``way`` is left or right as the robot sees it."""
+        """See ``RobosuiteEnvironment``; ``way`` is left or right as the robot sees it, or over the lid."""
         result = super().step(action)
         past = self.gripper[0] - self.simulator.hinge
         if self._way is None and past[0] > BEHIND_M:
-            self._way = "left" if past[1] > 0 else "right"
+            self._way = "over" if abs(past[1]) < LID_END_M else "left" if past[1] > 0 else "right"
         return replace(result, way=self._way)
 
 

@@ -52,3 +52,18 @@ def test_the_side_that_the_gripper_passes_is_the_way_and_straight_ahead_is_none(
     assert obs["object"][0] > opened - 0.05
     assert not result.success
     assert result.way is None
+
+
+@pytest.mark.slow
+@robosuite_needed
+def test_a_simulation_that_falls_apart_closes_no_lid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning there
+    env = get_task("coffee-lid").make_env()
+    assert isinstance(env, CoffeeLidEnvironment)
+    env.reset(0)
+    env.data.qvel[0] = np.nan
+    result = env.step(np.zeros(7))
+    assert env.simulator.lid_angle < 0.1  # every joint is at 0 now
+    assert (result.success, result.reward, result.done) == (False, 0.0, True)
+    env.reset(1)
+    assert not env.step(np.zeros(7)).done
