@@ -91,6 +91,7 @@ def collect(
     simulator is missing, too few starts succeed, or the file cannot be written.
     """
     scripted = experts.get_expert(request.task)
+    get_task(request.task)  # refuses wrong options here, before a worker meets them
     require_writable(request.out)
     kept: list[Demonstration] = []
     failed: list[int] = []

@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError
+from onedp.tasks.change import Change, OnceOptions, own_random
 from onedp.tasks.pusht import PUSHT_KEYPOINTS, WORKSPACE_PX, PushTEnvironment, keypoint_features
 from onedp.tasks.task import StepResult, Task
 
@@ -52,7 +53,7 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Reset:
+class Reset(OnceOptions):
     """``pusht-reset``: once, in the middle of the episode, the T is put somewhere else. Only what follows counts."""
 
     earliest: float = 3.0
@@ -63,15 +64,6 @@ class Reset:
     """Time left from then on [s]."""
 
     name = "pusht-reset"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.earliest <= self.latest or self.after <= 0:
-            raise OneDPError(f"{self.name} needs 0 < earliest <= latest and after above 0, not {self}.")
-
-    @property
-    def limit(self) -> float:
-        """Time limit [s], if it happens as late as it may."""
-        return self.latest + self.after
 
     def task(self, name: str) -> Task:
         """The task of these options."""
@@ -96,11 +88,6 @@ def _moving(name: str, options: Drift | Reset) -> Task:
     )
 
 
-def _own_random(seed: int, stream: int) -> np.random.Generator:
-    """Randomness of what happens to the T, apart from the simulator's and the policy's."""
-    return np.random.default_rng([stream, seed])
-
-
 class DriftEnvironment(PushTEnvironment):
     """Moves the T by hand before every control tick; the physics resolves contacts."""
 
@@ -110,7 +97,7 @@ class DriftEnvironment(PushTEnvironment):
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``pusht-keypoints`` with this seed; direction and nudges are drawn from the seed too."""
-        self._random = _own_random(seed, stream=1)
+        self._random = own_random(seed, stream=1)
         angle = self._random.uniform(0, 2 * np.pi)
         self._velocity = self._options.speed * np.array([np.cos(angle), np.sin(angle)])
         return super().reset(seed)
@@ -144,22 +131,15 @@ class ResetEnvironment(PushTEnvironment):
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``pusht-keypoints`` with this seed."""
-        self._random = _own_random(seed, stream=2)
-        moment = self._random.uniform(self._options.earliest, self._options.latest)
-        self._reset_tick = round(moment * CONTROL_HZ)
-        self._end_tick = self._reset_tick + round(self._options.after * CONTROL_HZ)
-        self._tick = 0
+        self._random = own_random(seed, stream=2)
+        self._change = Change.draw(self._random, self._options, CONTROL_HZ)
         return super().reset(seed)
 
     def step(self, action: ndarray) -> StepResult:
         """Act for one tick; rewards count from the change on, and the episode ends so long after it."""
-        if self._tick == self._reset_tick:
+        if self._change.is_due:
             self._put_elsewhere()
-        self._tick += 1
-        result = super().step(action)
-        if self._tick <= self._reset_tick:
-            return replace(result, reward=0.0, success=False, done=False)
-        return replace(result, done=result.done or self._tick >= self._end_tick)
+        return self._change.judged(super().step(action))
 
     def _put_elsewhere(self) -> None:
         while True:

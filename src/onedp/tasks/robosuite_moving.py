@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError
+from onedp.tasks.change import Change, OnceOptions, own_random
 from onedp.tasks.robosuite import RATE_HZ, SCENES, robosuite_task
 from onedp.tasks.robosuite_object import CubeEnvironment, standing
 from onedp.tasks.task import StepResult, Task
@@ -67,7 +68,7 @@ class LiftMoving:
 
 
 @dataclass(frozen=True)
-class PoseReset:
+class PoseReset(OnceOptions):
     """``pose-reset``: once, while the arm is on its way, the cube is put somewhere else. Only what follows counts."""
 
     earliest: float = 0.4
@@ -79,10 +80,6 @@ class PoseReset:
 
     name = "pose-reset"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.earliest <= self.latest or self.after <= 0:
-            raise OneDPError(f"{self.name} needs 0 < earliest <= latest and after above 0, not {self}.")
-
     def task(self, name: str) -> Task:
         """``lift`` with a cube that is moved once."""
         lift = robosuite_task(name, SCENES["lift"])
@@ -90,7 +87,7 @@ class PoseReset:
             lift,
             spec=replace(lift.spec, horizon=32),
             make_env=self.make_env,
-            max_steps=round((self.latest + self.after) * RATE_HZ),
+            max_steps=round(self.limit * RATE_HZ),
         )
 
     def make_env(self) -> PoseResetEnvironment:
@@ -100,11 +97,6 @@ class PoseReset:
 
 FAMILIES: dict[str, type[LiftMoving] | type[PoseReset]] = {"lift-moving": LiftMoving, "pose-reset": PoseReset}
 """Name to options; ``onedp.tasks.options`` makes the tasks."""
-
-
-def _own_random(seed: int, stream: int) -> np.random.Generator:
-    """Randomness of what happens to the cube, apart from the simulator's and the policy's."""
-    return np.random.default_rng([stream, seed])
 
 
 class LiftMovingEnvironment(CubeEnvironment):
@@ -117,7 +109,7 @@ class LiftMovingEnvironment(CubeEnvironment):
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``lift`` with this seed, with the cube somewhere else along y."""
-        random = _own_random(seed, stream=3)
+        random = own_random(seed, stream=3)
         place = random.uniform(-TURN_AT_M, TURN_AT_M)
         self._heading = random.choice([-1.0, 1.0])
         slowest = self._options.slowest
@@ -169,21 +161,15 @@ class PoseResetEnvironment(CubeEnvironment):
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``lift`` with this seed."""
-        self._random = _own_random(seed, stream=4)
-        self._reset_tick = round(self._random.uniform(self._options.earliest, self._options.latest) * RATE_HZ)
-        self._end_tick = self._reset_tick + round(self._options.after * RATE_HZ)
-        self._tick = 0
+        self._random = own_random(seed, stream=4)
+        self._change = Change.draw(self._random, self._options, RATE_HZ)
         return super().reset(seed)
 
     def step(self, action: ndarray) -> StepResult:
         """Act for one control step; success counts from the change on, and the episode ends so long after it."""
-        if self._tick == self._reset_tick:
+        if self._change.is_due:
             self._put_elsewhere()
-        self._tick += 1
-        result = super().step(action)
-        if self._tick <= self._reset_tick:
-            return replace(result, reward=0.0, success=False, done=False)
-        return replace(result, done=result.done or self._tick >= self._end_tick)
+        return self._change.judged(super().step(action))
 
     def _put_elsewhere(self) -> None:
         gripper, _ = self.gripper
