@@ -161,6 +161,11 @@ def test_requests_that_cannot_be_meant(options: dict[str, float], message: str) 
         CollectRequest(**{"task": "lift", "episodes": 10, "out": Path("x.hdf5"), **options})  # type: ignore[arg-type]
 
 
+def test_wrong_options_are_refused_before_a_worker_meets_them(tmp_path: Path) -> None:
+    with pytest.raises(OneDPError, match="Unknown option of lift-moving 'sped'"):
+        collect(CollectRequest("lift-moving@sped=1", 2, tmp_path / "x.hdf5", workers=2))
+
+
 def test_tasks_without_an_expert() -> None:
     with pytest.raises(OneDPError, match=r"task 'tool-hang' has no scripted expert. Tasks that have one: can, "):
         experts.get_expert("tool-hang")

@@ -42,6 +42,8 @@ def get_task(name: str) -> Task:
         return task_with_options(name, FAMILIES)
     if family_of(without_pictures(name)) in _ROBOSUITE_FAMILIES:
         return with_pictures(task_with_options(without_pictures(name), FAMILIES))
+    if family_of(name) in TASKS and name != family_of(name):
+        raise OneDPError(f"The task '{family_of(name)}' has no options. Tasks that have some: {', '.join(FAMILIES)}.")
     if ":" not in name:
         raise OneDPError(unknown_choice("task", name, TASKS) + " A task of your own is given as my_module:my_task.")
     module_name, attribute = name.split(":", 1)

@@ -51,3 +51,10 @@ def test_families_of_all_simulators_are_found() -> None:
     assert get_task("lift-moving@speed=0.08,limit=5").max_steps == 100
     assert get_task("pusht-drift@limit=5").max_steps == 250
     assert all(TASKS[name].name == name for name in FAMILIES)
+
+
+def test_tasks_without_options_say_so() -> None:
+    with pytest.raises(OneDPError, match=r"The task 'coffee-lid' has no options. Tasks that have some: pusht-drift, "):
+        get_task("coffee-lid@side=1")
+    with pytest.raises(OneDPError, match="The task 'lift-image' has no options"):
+        get_task("lift-image@speed=1")
