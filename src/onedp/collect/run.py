@@ -137,6 +137,7 @@ def _attributes(request: CollectRequest, scripted: experts.Scripted, summary: Co
         "first_seed": request.seed,
         "starts_tried": summary.attempts,
         "starts_failed_and_left_out": len(summary.failed_seeds),
+        **({"ways": summary.ways} if summary.ways else {}),
         "noise_factor": request.noise,
         "noise": asdict(scripted.noise),
         "actions": "what the expert wanted; executed_actions is what was executed, with noise",

@@ -72,6 +72,18 @@ def test_schema_refuses_what_is_wrong(comparison, validator, damage):
         validator.validate(data)
 
 
+def test_a_way_is_written_only_where_there_is_one(validator):
+    result = fake_evaluation(episodes=4)
+    rows = list(result.per_episode)
+    rows[1] = dataclasses.replace(rows[1], way="left")
+    result = dataclasses.replace(result, per_episode=tuple(rows))
+    data = result.to_json()
+    validator.validate(data)
+    assert [row.get("way", "-") for row in data["per_episode"]] == ["-", "left", "-", "-"]
+    assert EvaluationResult.from_json(data) == result
+    assert result.ways == {"left": 1}
+
+
 def test_aggregates_come_from_the_episodes(comparison):
     result = comparison.result(STUDENT)
     assert result.score_mean == pytest.approx(np.mean([row.score for row in result.per_episode]))

@@ -13,7 +13,7 @@ from onedp.errors import OneDPError
 from onedp.evaluate import counter_world_test
 from onedp.evaluate.counter_world_test import SPEC
 from onedp.evaluate.results import EpisodeResult
-from onedp.evaluate.rollout import groups_of, record_episode, rerun_episode, run_group, steps_of_group
+from onedp.evaluate.rollout import Episode, groups_of, record_episode, rerun_episode, run_group, steps_of_group
 from onedp.evaluate.runner import EvaluationRequest, count_passes, evaluate, latency_ms
 from onedp.nets.config import MlpConfig
 from onedp.policy import save_policy
@@ -176,3 +176,19 @@ def test_requests_that_make_no_sense_are_refused(pusht_policy):
         EvaluationRequest("p", None, None, episodes=2, first_seed=-1)
     with pytest.raises(OneDPError, match="does not fit the observations or actions of 'pusht-state'"):
         evaluate(EvaluationRequest(str(pusht_policy), None, "pusht-state", episodes=2, first_seed=0))
+
+
+class Fork(counter_world_test.Counter):
+    """Names a way in its second step only."""
+
+    def step(self, action):
+        return replace(super().step(action), way="left" if self.t == 2 else None)
+
+
+def test_the_way_that_an_episode_named_is_kept():
+    episode = Episode(replace(counter_world_test.TASK, make_env=Fork), Fork(), seed=1, n_obs_steps=2)
+    ways = []
+    while not episode.done:
+        episode.step(np.zeros(1))
+        ways.append(episode.result().way)
+    assert ways == [None, "left", "left", "left"]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from onedp.evaluate.comparison import Comparison
 from onedp.evaluate.results import EvaluationResult
+from onedp.tasks.ways import describe_ways
 
 COLUMNS = {
     "policy": "Policy",
@@ -130,8 +131,15 @@ def caption(comparison: Comparison) -> str:
     return (
         f"{starts} starts from seed {first}. Intervals are at 95 %: BCa bootstrap for scores and paired differences, "
         f"Wilson for success. Differences are to the reference, {short_names(comparison)[comparison.reference]}. "
-        "Passes are network passes per chunk; latency is one chunk, batch 1."
+        f"Passes are network passes per chunk; latency is one chunk, batch 1.{_ways(comparison)}"
     )
+
+
+def _ways(comparison: Comparison) -> str:
+    """In tasks with several ways, how often each policy went each of them."""
+    names = short_names(comparison)
+    parts = [f"{names[each.label]}: {describe_ways(each.ways)}" for each in comparison.results if each.ways]
+    return f" Ways: {'; '.join(parts)}." if parts else ""
 
 
 def short_policy(result: EvaluationResult) -> str:

@@ -10,6 +10,7 @@ from onedp.evaluate.comparison import Comparison
 from onedp.evaluate.fake_results_test import REFERENCE, STUDENT, fake_comparison, fake_evaluation
 from onedp.evaluate.tables import (
     COLUMNS,
+    caption,
     comparison_rows,
     markdown_table,
     short_names,
@@ -41,6 +42,15 @@ def test_markdown_is_a_rectangle_with_the_reference_in_bold(comparison):
     assert {line.count("|") for line in table} == {len(COLUMNS) + 1}
     assert [line for line in table if "**" in line] == [line for line in table if line.count("reference") == 2]
     assert "50 starts from seed 100000" in lines[-1]
+
+
+def test_ways_of_every_policy_are_told_where_there_are_several(comparison):
+    reference, student = comparison.result(REFERENCE), comparison.result(STUDENT)
+    ways = ["left", "right", None, "left", "left"]
+    rows = [dataclasses.replace(row, way=ways[i % 5]) for i, row in enumerate(student.per_episode)]
+    text = caption(Comparison.build([reference, dataclasses.replace(student, per_episode=tuple(rows))], REFERENCE))
+    assert text.endswith(" Ways: onedp-s one-step: left 0.75, right 0.25 of 40 episodes, entropy 0.81 bit.")
+    assert "Ways" not in caption(comparison)
 
 
 def test_terminal_table_fits_80_columns_whole(comparison):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,14 @@ robosuite_needed = pytest.mark.skipif(
 @pytest.mark.slow
 @robosuite_needed
 def test_the_lid_is_closed_from_either_side_and_the_file_says_from_which(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: make simulators")
     summary = collect(CollectRequest("coffee-lid", 8, tmp_path / "lid.hdf5", workers=1))
     assert summary.attempts == 8
     assert set(summary.ways) == {"left", "right"}
     assert sum(summary.ways.values()) == 8
     assert len(open_recording(tmp_path / "lid.hdf5").ends) == 8
+    with h5py.File(tmp_path / "lid.hdf5") as file:
+        assert json.loads(file["data"].attrs["collected"])["ways"] == summary.ways
 
 
 @pytest.mark.slow

@@ -47,8 +47,10 @@ def test_the_expert_goes_both_ways_and_both_succeed() -> None:
     expert = scripted.make(env)
     yaws = []
     for seed in range(6):
-        assert collect_episode(task, scripted, env, expert, seed, 1.0) is not None
+        demonstration = collect_episode(task, scripted, env, expert, seed, 1.0)
+        assert demonstration is not None
         assert env.grasp_yaw is not None
         yaws.append(env.grasp_yaw)
+        assert demonstration.attributes["way"] == ("left" if env.grasp_yaw > 0 else "right")
     np.testing.assert_allclose(np.abs(yaws), WAY_RAD, atol=0.25)
     assert {float(sign) for sign in np.sign(yaws)} == {-1.0, 1.0}

@@ -1,4 +1,4 @@
-"""Shares and entropy of ways, and that results and files keep them."""
+"""Shares and entropy of ways."""
 
 from __future__ import annotations
 
