@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from onedp.data.lazy import LazyArray, mapped
 from onedp.errors import OneDPError
 from onedp.tasks.task import Features, StepResult, Task
 from onedp.types import FieldSpec, PolicySpec
@@ -60,15 +61,19 @@ def image_features(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {"image": arrays["img"], **_with_action(numbers, {"agent_pos": np.asarray(arrays["state"])[:, :2]})}
 
 
-def mirrored(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    """``state`` (and ``action``) reflected in the line x + y = 512, the long axis of the T in its goal pose.
+def mirrored(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """``state``, and ``action`` and ``img`` if there, reflected in the line x + y = 512, the T's long axis at its goal.
 
     The workspace, the goal, the T and the disc are their own mirror images there, so a reflected demonstration is one
     too. The T's frame turns the other way: the angle becomes pi/2 - angle.
     """
     state = np.asarray(arrays["state"], dtype=np.float64)
     agent, block, angle = _reflected(state[:, :2]), _reflected(state[:, 2:4]), np.pi / 2 - state[:, 4:]
-    result = {"state": np.concatenate([agent, block, angle], axis=1)}
+    result: dict[str, Any] = {"state": np.concatenate([agent, block, angle], axis=1)}
+    if "img" in arrays:
+        pictures = arrays["img"]
+        lazy = isinstance(pictures, LazyArray)
+        result["img"] = mapped(pictures, _reflected_pictures, pictures.dtype) if lazy else _reflected_pictures(pictures)
     if "action" in arrays:
         result["action"] = _reflected(np.asarray(arrays["action"], dtype=np.float64))
     return result
@@ -76,6 +81,11 @@ def mirrored(arrays: Mapping[str, ndarray]) -> dict[str, ndarray]:
 
 def _reflected(points: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
     return WORKSPACE_PX - points[:, ::-1]
+
+
+def _reflected_pictures(pictures: ndarray) -> ndarray:
+    """Pictures (n, H, W, C), H = W, with pixel (row, column) at (W - 1 - column, H - 1 - row)."""
+    return pictures[:, ::-1, ::-1].transpose(0, 2, 1, 3)
 
 
 def _with_action(arrays: Mapping[str, ndarray], fields: dict[str, ndarray]) -> dict[str, ndarray]:
@@ -225,6 +235,8 @@ PUSHT_IMAGE = Task(
     max_steps=300,
     demonstrations=HUMAN_DATA + ", or lerobot/pusht",
     raw_fields=(FieldSpec("img", (PICTURE_PX, PICTURE_PX, 3), "1", "uint8"), STATE),
+    mirror=mirrored,
+    rest_action=stay,
 )
 
 PUSHT_STATE = Task(

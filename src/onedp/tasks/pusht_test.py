@@ -8,6 +8,7 @@ import pymunk
 import pytest
 from gym_pusht.envs import PushTEnv
 
+from onedp.data.lazy import LazyArray
 from onedp.data.readers import open_episodes
 from onedp.errors import OneDPError
 from onedp.tasks.demonstrations import load_demonstrations
@@ -214,9 +215,27 @@ def test_physics_and_reward_are_the_same_in_the_mirror() -> None:
     assert np.ptp(rewards) > 0.05  # the T was pushed
 
 
+def test_a_mirrored_picture_is_the_picture_of_the_mirrored_state() -> None:
+    env = PUSHT_IMAGE.make_env()
+    state = np.array([150.0, 330.0, 180.0, 250.0, 0.9])
+    image = mirrored({"state": state[None]})["state"][0]
+    rest = np.array([150.0, 330.0]), image[:2]
+    seen = []
+    for where, action in zip((state, image), rest, strict=True):
+        placed(env, where)
+        seen.append(env.step(action).obs["image"].astype(int))
+    reflected = mirrored({"state": state[None], "img": seen[0][None]})["img"][0]
+    away = np.abs(reflected - seen[1]).max(axis=2) > 40
+    assert away.mean() < 0.01  # edges are drawn a little differently
+    assert (np.abs(seen[0] - seen[1]).max(axis=2) > 40).mean() > 0.03
+    lazy = LazyArray((1, 96, 96, 3), np.dtype(np.uint8), lambda rows: seen[0][None][rows].astype(np.uint8))
+    np.testing.assert_array_equal(mirrored({"state": state[None], "img": lazy})["img"][:][0], reflected)
+
+
 def test_mirrored_twice_is_the_original() -> None:
     rng = np.random.default_rng(0)
-    arrays = {"state": rng.uniform(0, 512, (5, 5)), "action": rng.uniform(0, 512, (5, 2))}
+    numbers = {"state": rng.uniform(0, 512, (5, 5)), "action": rng.uniform(0, 512, (5, 2))}
+    arrays = {**numbers, "img": rng.integers(0, 256, (5, 8, 8, 3))}
     again = mirrored(mirrored(arrays))
     for name, values in arrays.items():
         np.testing.assert_allclose(again[name], values)
