@@ -19,6 +19,7 @@ REFERENCES = {
     "pusht-keypoints-edm": "heun:10",
     "pusht-state-ddpm": "ddim:10",
     "lift-ddpm": "ddim:10",
+    "lift-image-ddpm": "ddim:10",
     "can-ddpm": "ddim:10",
     "square-ddpm": "ddim:10",
     "metaworld-eight-ddpm": "ddim:10",
