@@ -26,7 +26,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 COSTS = RESULTS / "manipulation-cost.json"
 TEST_STARTS_FROM = 100_000
 PRECISION = ("--mixed-precision", "bf16")
-"""1.6 times faster for these MLPs on a processor with bf16 units; slower on one without."""
+"""Faster on a processor with bf16 units, slower on one without."""
 
 
 @dataclass(frozen=True)
