@@ -37,7 +37,7 @@ class Recipe:
     teacher_steps: int
     student_steps: int
     noise: str = "0.5"
-    """Factor on the demonstrations' recovery noise: the policy's actions tremble as much as the corrections differ."""
+    """Factor on the demonstrations' recovery noise, whose corrections a chunk predicts too."""
     batch_size: int = 256
     lr: str = "1e-3"
     """Peak learning rate of the teacher."""

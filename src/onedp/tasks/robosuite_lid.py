@@ -49,8 +49,9 @@ def _task() -> Task:
     return replace(
         task,
         spec=replace(task.spec, horizon=32, n_obs_steps=4),  # 14 ticks of a chunk may be late
+        make_env=CoffeeLidEnvironment,
         demonstrations="none of people; scripted, both ways: onedp collect",
     )
 
 
-COFFEE_LID: Task = replace(_task(), make_env=CoffeeLidEnvironment)
+COFFEE_LID = _task()
