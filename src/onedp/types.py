@@ -34,6 +34,9 @@ class FieldSpec:
     quantity."""
     goal_of: str | None = None
     """The observation whose wished future value this field is; None: it is no goal. Goals are constant over a chunk."""
+    quaternions: tuple[int, ...] = dataclasses.field(default=(), compare=False)
+    """Where in a vector unit quaternions (x, y, z, w) begin. A network reads their rotation, whose sign is no matter;
+    the robot's numbers are the same with and without, so fields are equal."""
 
     def __post_init__(self) -> None:
         if self.dtype not in FIELD_DTYPES:
@@ -44,6 +47,13 @@ class FieldSpec:
             raise SpecError(
                 f"'{self.name}' has {self.classes} classes and the dtype {self.dtype}; an index has at least one class "
                 "and a dtype of integers, such as int64."
+            )
+        ends = [0, *(start + 4 for start in self.quaternions)]
+        starts = [*self.quaternions, self.size]
+        if self.quaternions and (len(self.shape) != 1 or any(a > b for a, b in zip(ends, starts, strict=True))):
+            raise SpecError(
+                f"Quaternions at {list(self.quaternions)} are not places of four numbers each, one after the other, in "
+                f"'{self.name}' of shape {self.shape}."
             )
 
     @property
@@ -217,8 +227,8 @@ class PolicySpec:
 
 def _field_to_json(field: FieldSpec) -> dict[str, Any]:
     """Without what a plain quantity lacks, so that its entry is as it always was."""
-    optional = ("classes", "goal_of")
-    return {key: value for key, value in dataclasses.asdict(field).items() if value is not None or key not in optional}
+    plain = {"classes": None, "goal_of": None, "quaternions": ()}
+    return {key: value for key, value in dataclasses.asdict(field).items() if key not in plain or value != plain[key]}
 
 
 @runtime_checkable

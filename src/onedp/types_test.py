@@ -226,3 +226,14 @@ def test_goals_and_indices_survive_json_and_plain_fields_are_as_ever() -> None:
     )
     assert PolicySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     assert set(spec.to_json()["observations"][0]) == {"name", "shape", "unit", "dtype"}
+
+
+def test_quaternions_are_places_of_four_numbers_and_make_no_other_field() -> None:
+    field = FieldSpec("object", (14,), "m and quaternions", quaternions=(3, 10))
+    spec = changed(observations=(field,))
+    again = PolicySpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again.observations[0].quaternions == (3, 10)
+    assert field == FieldSpec("object", (14,), "m and quaternions")  # a policy of before fits the task of now
+    for shape, starts in (((14,), (11,)), ((14,), (3, 6)), ((14,), (-1,)), ((14,), (10, 3)), ((7, 2), (3,))):
+        with pytest.raises(SpecError, match=r"'object' of shape .*|not places of four numbers each"):
+            FieldSpec("object", shape, "m", quaternions=starts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -156,11 +156,20 @@ PICTURE_RANGE = FieldStats(*(np.float32(value).reshape(1) for value in (0.0, 255
 """What all pictures are scaled by: bytes, evenly spread. Their own statistics would cost a pass over every video."""
 
 
+def _with_unit_quaternions(stats: FieldStats, starts: Sequence[int]) -> FieldStats:
+    """The same, but quaternions keep their values: scaled one by one, four numbers are no rotation any more."""
+    places = np.add.outer(np.array(starts, dtype=np.int64), np.arange(4)).ravel()
+    parts = {part: getattr(stats, part).copy() for part in STATISTICS}
+    for part, value in zip(STATISTICS, (-1.0, 1.0, 0.0, 1.0), strict=True):
+        parts[part][places] = value
+    return FieldStats(**parts)
+
+
 def fit_normalizer(
     arrays: Mapping[str, StepArray], spec: PolicySpec, mode: NormalizationMode = "min_max"
 ) -> Normalizer:
     """Statistics of every field of ``spec`` over all recorded steps; pictures are mapped from 0..255 to [-1, 1],
-    an index is left as it is, a goal is scaled as what it is the goal of.
+    an index and a quaternion are left as they are, a goal is scaled as what it is the goal of.
 
     Raises ``DataError`` when a field is missing, empty, of another shape or not finite.
     """
@@ -178,7 +187,7 @@ def fit_normalizer(
             stats[field.name], modes[field.name] = FieldStats(*(part.copy() for part in parts)), "min_max"
             continue
         values = np.asarray(values)
-        stats[field.name] = FieldStats.of(values, field.stats_shape)
+        stats[field.name] = _with_unit_quaternions(FieldStats.of(values, field.stats_shape), field.quaternions)
         modes[field.name] = mode if field.classes is None else "identity"
         if not np.isfinite(values).all():
             raise DataError(

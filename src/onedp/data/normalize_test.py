@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_fit_covers_the_spec_and_lists_constant_dimensions() -> None:
     assert set(normalizer.stats) == {"pos", "grid", "action"}
     assert normalizer.constant_dimensions("grid") == [2]
     assert normalizer.constant_dimensions("pos") == []
+
+
+@pytest.mark.parametrize("mode", ["min_max", "mean_std"])
+def test_quaternions_keep_their_values(mode: NormalizationMode) -> None:
+    pose = FieldSpec("pose", (8,), "m and quaternions", quaternions=(3,))
+    spec = replace(SPEC, observations=(pose,))
+    rng = np.random.default_rng(0)
+    poses = rng.uniform(-0.3, 0.5, (30, 8)).astype(np.float32)
+    normalizer = fit_normalizer({"pose": poses, "action": rng.normal(size=(30, 2))}, spec, mode)
+    scaled = normalizer.normalize("pose", poses)
+    np.testing.assert_array_equal(scaled[:, 3:7], poses[:, 3:7])
+    assert np.abs(scaled[:, [0, 1, 2, 7]]).max() >= 1 - 1e-6
 
 
 def test_json_round_trip_is_exact() -> None:

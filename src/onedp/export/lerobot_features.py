@@ -101,6 +101,11 @@ def _check_shapes(features: Sequence[Feature]) -> None:
     vectors = [field for feature in features if feature.kind != "VISUAL" for field in feature.fields]
     if bad := [f"{field.name} {field.shape}" for field in vectors if len(field.shape) != 1]:
         raise OneDPError(f"LeRobot's states are vectors; {', '.join(bad)} is none.")
+    if turning := [field.name for field in vectors if field.quaternions]:
+        raise OneDPError(
+            f"This policy's network reads the quaternions in {', '.join(turning)} as rotations, LeRobot's reads its "
+            "states as they are. For LeRobot train with --task recorded, which knows of no quaternions."
+        )
 
 
 def normalization_mode(features: Sequence[Feature], normalizer: Normalizer) -> str:

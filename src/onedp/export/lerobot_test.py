@@ -239,12 +239,13 @@ def test_the_option_that_the_refusals_name_exists():
         ({"network": MlpConfig(width=8, blocks=1, step_embed_dim=8)}, "has the network 'mlp'; LeRobot's diffusion"),
         ({"network": replace(UNET, n_groups=4)}, "normalises in 4 groups; LeRobot's always has 8"),
         ({"network": replace(UNET, channels=(16, 16, 24))}, "a multiple of 2 to the number of levels (8); that of "),
+        ({"fields": (replace(VECTORS[0], shape=(4,), quaternions=(0,)), *VECTORS[1:])}, "train with --task recorded"),
         ({"fields": VECTORS[:1]}, "observes observation.state, and beside it observation.environment_state or pic"),
     ],
 )
 def test_what_lerobot_cannot_hold_is_refused(tmp_path, options, message):
     saved(tmp_path, **options)
-    renames = ["observation.state=gripper"] if "fields" in options else RENAMES
+    renames = ["observation.state=gripper"] if options.get("fields") == VECTORS[:1] else RENAMES
     with pytest.raises(OneDPError, match=re.escape(message)):
         export_lerobot(tmp_path / "policy", tmp_path / "out", renames=renames)
     assert not (tmp_path / "out").exists()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
+from onedp.data.rotations import matrix_from_quaternion
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_encoder, encoder_from_json, network_to_json
 from onedp.nets.config import EncoderName, ImageEncoderConfig, PointEncoderConfig, StateEncoderConfig
@@ -54,6 +56,29 @@ def test_an_index_is_a_row_with_a_one_and_nothing_outside_its_range():
     assert encoder(nobs).view(2, 2, 6)[..., :3].tolist() == [[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]]
     assert encoder.output_dim == 12
     torch.testing.assert_close(one_hot(torch.arange(4), 4), torch.eye(4, dtype=torch.int64))
+
+
+def test_a_quaternion_is_read_as_its_rotation_whatever_its_sign():
+    arm = FieldSpec("arm", (11,), "m and quaternions", quaternions=(1, 7))
+    encoder = build_encoder(StateEncoderConfig(), spec_of(POSE, arm))
+    rng = np.random.default_rng(0)
+    turns = rng.standard_normal((2, 5, 2, 4))
+    turns = (turns / np.linalg.norm(turns, axis=-1, keepdims=True)).astype(np.float32)  # (which, B, To, 4)
+    others = rng.standard_normal((5, 2, 3)).astype(np.float32)
+    pose = torch.randn(5, 2, 3)
+
+    def condition(signs: tuple[int, int]) -> torch.Tensor:
+        first, second = (sign * turn for sign, turn in zip(signs, turns, strict=True))
+        values = np.concatenate([others[..., :1], first, others[..., 1:], second], axis=-1)
+        return encoder({"pose": pose, "arm": torch.from_numpy(values)}).view(5, 2, -1)
+
+    found = condition((1, 1))
+    assert encoder.output_dim == 2 * found.shape[-1] == 2 * (3 + 11 + 2 * 2)
+    rows = [matrix_from_quaternion(turn)[..., :2, :].reshape(5, 2, 6) for turn in turns]
+    expected = np.concatenate([pose.numpy(), others[..., :1], rows[0], others[..., 1:], rows[1]], axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    for signs in ((-1, 1), (1, -1), (-1, -1)):
+        assert torch.equal(condition(signs), found)
 
 
 def test_the_first_linear_layer_is_the_embedding_of_an_index():

@@ -46,6 +46,8 @@ class Scene:
     the last three are cube minus gripper, as robosuite 1.5 has them (recordings of other versions: check the sign)."""
     max_steps: int
     """robomimic's time limit [control steps]."""
+    quaternions: tuple[int, ...] = ()
+    """Where in ``object`` they begin."""
     arms: int = 1
     camera: str = "agentview"
     module: str = ""
@@ -53,22 +55,31 @@ class Scene:
 
 
 SCENES = {
-    "lift": Scene("Lift", object_size=10, max_steps=400),
-    "can": Scene("PickPlaceCan", object_size=14, max_steps=400),
-    "pnp-milk": Scene("PickPlaceMilk", object_size=14, max_steps=400),
-    "square": Scene("NutAssemblySquare", object_size=14, max_steps=400),
-    "tool-hang": Scene("ToolHang", object_size=44, max_steps=700, camera="sideview"),
-    "transport": Scene("TwoArmTransport", object_size=41, max_steps=700, arms=2, camera="shouldercamera0"),
+    "lift": Scene("Lift", object_size=10, max_steps=400, quaternions=(3,)),
+    "can": Scene("PickPlaceCan", object_size=14, max_steps=400, quaternions=(3, 10)),
+    "pnp-milk": Scene("PickPlaceMilk", object_size=14, max_steps=400, quaternions=(3, 10)),
+    "square": Scene("NutAssemblySquare", object_size=14, max_steps=400, quaternions=(3, 10)),
+    "tool-hang": Scene(
+        "ToolHang", object_size=44, max_steps=700, quaternions=(3, 10, 17, 24, 31, 38), camera="sideview"
+    ),
+    "transport": Scene(
+        "TwoArmTransport",
+        object_size=41,
+        max_steps=700,
+        quaternions=(3, 10, 17),
+        arms=2,
+        camera="shouldercamera0",
+    ),
 }
 
 
 def observation_fields(scene: Scene) -> tuple[FieldSpec, ...]:
     """robomimic's low-dimensional observations, in its order."""
-    fields = [FieldSpec("object", (scene.object_size,), "m and quaternions")]
+    fields = [FieldSpec("object", (scene.object_size,), "m and quaternions", quaternions=scene.quaternions)]
     for arm in range(scene.arms):
         fields += [
             FieldSpec(f"robot{arm}_eef_pos", (3,), "m"),
-            FieldSpec(f"robot{arm}_eef_quat", (4,), "1"),
+            FieldSpec(f"robot{arm}_eef_quat", (4,), "1", quaternions=(0,)),
             FieldSpec(f"robot{arm}_gripper_qpos", (2,), "m"),
         ]
     return tuple(fields)
