@@ -49,19 +49,13 @@ class Recipe:
 RECIPES = {
     "lift": Recipe(400, 6000, 450),
     "can": Recipe(300, 8000, 450),
-    "square": Recipe(300, 10000, 550),
+    "square": Recipe(500, 12000, 700),
     "metaworld-eight": Recipe(640, 10000, 800, noise="1"),
     "lift-image": Recipe(
-        200,
-        6000,
-        400,
-        batch_size=64,
-        lr="6e-4",
-        network="unet-slim",
-        pictures=("--encoder", "light", "--noise-draws", "4"),
+        250, 4500, 400, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
     ),
 }
-"""lift-image was never run in full. Call it with ``--episodes 200``, and MUJOCO_GL=osmesa where there is no display."""
+"""Call lift-image with ``--episodes 200``, and MUJOCO_GL=osmesa where there is no display."""
 
 
 @dataclass(frozen=True)

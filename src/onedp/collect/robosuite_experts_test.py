@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy import ndarray
+from scipy.spatial.transform import Rotation
 
 from onedp.collect import experts
-from onedp.collect.arm import POSITION_STEP_M, Pose, shortened
+from onedp.collect.arm import POSITION_STEP_M, Pose, down, shortened
 from onedp.collect.episode import collect_episode
-from onedp.collect.robosuite_experts import PickPlaceExpert, SquareExpert
+from onedp.collect.robosuite_experts import PEG_YAW_RAD, PickPlaceExpert, SquareExpert
 from onedp.tasks import TASKS
 
 RING_M, HANDLE_END_M, HALF_FINGER_M = 0.0437, 0.0793, 0.01
@@ -63,6 +64,17 @@ def test_fingers_come_down_beside_the_ring_of_the_nut(along: float) -> None:
     place = expert.grasp().position[0]
     assert place - HALF_FINGER_M > RING_M
     assert place < HANDLE_END_M - 0.5 * HALF_FINGER_M
+
+
+@pytest.mark.parametrize("held", [0.0, np.pi])
+def test_the_turn_over_the_peg_does_not_jump_however_the_nut_lay(held: float) -> None:
+    """Policies hung between two turns at 45 degrees when the expert took the least that fits."""
+    expert: Any = SquareExpert.__new__(SquareExpert)
+    slack = 0.1  # the nut is a little askew in the fingers
+    for yaw in np.linspace(-np.pi, np.pi, 61):
+        turned = Rotation.from_euler("z", yaw + held + slack).as_matrix()
+        expert.arm = SimpleNamespace(body=lambda name, nut=turned: (np.zeros(3), nut), rotation=down(yaw))
+        assert expert._fitting_yaw() == pytest.approx(PEG_YAW_RAD - slack)
 
 
 @pytest.mark.slow
