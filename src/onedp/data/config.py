@@ -70,3 +70,6 @@ class RecordedConfig:
     """Control rate [Hz]; None: the data set's own."""
     action: ActionConvention = field(default_factory=ActionConvention)
     """Convention of the learned actions."""
+    quaternions: tuple[str, ...] = ()
+    """Where observations hold unit quaternions (x, y, z, w), as FIELD:PLACE, such as pose:3 (for the task ``recorded``;
+    the others say it themselves). They are read as rotations."""

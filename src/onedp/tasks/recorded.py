@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def recorded_task(path: str | Path, reading: ReadingConfig, config: RecordedConf
             f"{recording.source} has no 'action'; it has {sorted(recording.headers)}. Name it: --fields action NAME"
         )
     recording = recording.usable([*keys.values(), action_key], reading.skip_bad_episodes)
-    observations = tuple(_field(name, key, recording) for name, key in keys.items())
+    fields = [_field(name, key, recording) for name, key in keys.items()]
+    observations = _with_quaternions(recording, fields, keys, config.quaternions)
     rate_hz = config.rate_hz or recording.rate_hz or rate_from_timestamps(recording)
     if not rate_hz:
         raise DataError(
@@ -149,6 +151,33 @@ def _field(name: str, key: str, recording: Recording) -> FieldSpec:
     is_image = len(header.shape) == 4 and header.shape[3] == 3
     shape = header.shape[1:] or (1,)
     return FieldSpec(name, shape, "1", "uint8" if is_image else "float32")
+
+
+def _with_quaternions(
+    recording: Recording, fields: Sequence[FieldSpec], keys: Mapping[str, str], quaternions: Sequence[str]
+) -> tuple[FieldSpec, ...]:
+    """The same fields, which know of the ``quaternions`` (FIELD:PLACE) in them; raises ``DataError`` where none is."""
+    places: dict[str, list[int]] = {field.name: [] for field in fields}
+    for text in quaternions:
+        name, colon, place = text.rpartition(":")
+        if not colon or not place.isdecimal() or name not in places:
+            raise DataError(
+                f"--quaternions {text}: expected FIELD:PLACE with the index of x, such as {fields[0].name}:3; the "
+                f"observations are {', '.join(places)}."
+            )
+        places[name].append(int(place))
+    found = tuple(dataclasses.replace(field, quaternions=tuple(sorted(places[field.name]))) for field in fields)
+    for field in found:
+        for start in field.quaternions:
+            lengths = np.linalg.norm(np.asarray(recording.read(keys[field.name]))[:, start : start + 4], axis=1)
+            lengths = lengths[np.isfinite(lengths)]
+            if lengths.size == 0 or np.abs(lengths - 1).max() > 0.01:
+                seen = f"{lengths.min():.3g} to {lengths.max():.3g}" if lengths.size else "not finite"
+                raise DataError(
+                    f"--quaternions {field.name}:{start}: the four numbers from there have lengths of {seen}, a unit "
+                    f"quaternion (x, y, z, w) has 1. See the ranges with: onedp inspect DATA"
+                )
+    return found
 
 
 def _shaped(array: StepArray, spec: FieldSpec) -> StepArray:

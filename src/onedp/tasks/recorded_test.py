@@ -107,3 +107,25 @@ def test_episodes_with_holes_are_left_out_when_they_may_be(tmp_path: Path) -> No
         "2 episodes were left out. Episode 2 is empty or ends before it starts (it starts at step 20 and ends at 20). "
         "Episode 1 has NaN or infinity in 'observation.state', first at step 1."
     )
+
+
+def test_quaternions_are_found_where_they_are_said_to_be(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    turns = rng.standard_normal((8, 4))
+    pose = np.concatenate([rng.uniform(-1, 1, (8, 3)), turns / np.linalg.norm(turns, axis=1, keepdims=True)], axis=1)
+    np.savez(tmp_path / "d.npz", pose=pose, action=np.arange(16.0).reshape(8, 2), episode_ends=[3, 8])
+
+    def config(*quaternions: str) -> RecordedConfig:
+        return RecordedConfig(fields={"pose": "pose"}, rate_hz=5.0, quaternions=quaternions)
+
+    task = recorded_task(tmp_path / "d.npz", READ, config("pose:3"))
+    assert task.spec.observations[0].quaternions == (3,)
+    again = recorded_config({"recorded": json.loads(json.dumps(dataclasses.asdict(config("pose:3"))))})
+    assert again == config("pose:3")
+    with pytest.raises(DataError, match=r"--quaternions pose:2: the four numbers .* a unit quaternion .* has 1"):
+        recorded_task(tmp_path / "d.npz", READ, config("pose:2"))
+    for wrong in ("pose", "arm:3", "pose:-1", "pose:x"):
+        with pytest.raises(DataError, match=r"expected FIELD:PLACE .* such as pose:3; the observations are pose"):
+            recorded_task(tmp_path / "d.npz", READ, config(wrong))
+    with pytest.raises(OneDPError, match="not places of four numbers"):
+        recorded_task(tmp_path / "d.npz", READ, config("pose:4"))

@@ -46,6 +46,10 @@ def teacher_data(run: TeacherRun) -> TeacherData:
             raise TrainingError(
                 f"The task '{run.task}' has actions of its own; other conventions of actions are for --task {RECORDED}."
             )
+        if run.recorded.quaternions:
+            raise TrainingError(
+                f"The task '{run.task}' says itself where quaternions are; --quaternions is for --task {RECORDED}."
+            )
     fields = dict(run.recorded.fields)
     episodes = load_demonstrations(run.data, task, False, run.reading, fields)
     recordings = [episodes]

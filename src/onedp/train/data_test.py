@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from onedp.data.config import ReadingConfig
+from onedp.data.config import ReadingConfig, RecordedConfig
 from onedp.data.fake_sets_test import SIZE, lerobot_v3, robomimic
-from onedp.errors import DataError
+from onedp.errors import DataError, TrainingError
 from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
 from onedp.nets.config import ImageEncoderConfig, MlpConfig
 from onedp.nets.encoder_choice import usual_encoder
@@ -84,4 +84,12 @@ def test_actions_that_never_move_are_refused(tmp_path: Path) -> None:
     np.savez(path, state=state, action=np.full((40, 2), 200.0, np.float32), episode_ends=np.array([40]))
     run = dataclasses.replace(run_on(path), task="pusht-keypoints", encoder=None)
     with pytest.raises(DataError, match=r"'action' is the same in all 40 steps, so there is nothing to learn"):
+        teacher_data(run)
+
+
+def test_a_task_of_the_table_says_itself_where_its_quaternions_are(tmp_path: Path) -> None:
+    run = dataclasses.replace(
+        run_on(tmp_path / "d.npz"), task="pusht-state", recorded=RecordedConfig(quaternions=("state:0",))
+    )
+    with pytest.raises(TrainingError, match=r"'pusht-state' says itself where quaternions are; --quaternions is for"):
         teacher_data(run)
