@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+
+SIMULATORS = ("robosuite", "metaworld")
+"""Marks of tests that run one of these."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of simulators that are not installed."""
+    missing = [name for name in SIMULATORS if importlib.util.find_spec(name) is None]
+    for item in items:
+        for name in missing:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"{name} is not installed: make simulators"))
 
 
 def real_data_folder() -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,7 +77,7 @@ def test_the_turn_over_the_peg_does_not_jump_however_the_nut_lay(held: float) ->
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.robosuite
 @pytest.mark.parametrize(("name", "seed"), [("can", 27), ("square", 14)])
 def test_starts_that_failed(name: str, seed: int) -> None:
     """Two of the five that failed of 60: the can stuck at the wall, fingers stood on the nut's ring."""

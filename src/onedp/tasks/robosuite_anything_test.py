@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from onedp.tasks.robosuite_anything import KINDS, AnythingEnvironment
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.robosuite
 def test_the_start_decides_the_thing_the_index_tells_it_and_each_is_brought_home() -> None:
     task, scripted = get_task("pnp-anything"), experts.get_expert("pnp-anything")
     env = task.make_env()

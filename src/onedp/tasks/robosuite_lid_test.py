@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -16,13 +15,9 @@ from onedp.data.readers import open_recording
 from onedp.tasks import get_task
 from onedp.tasks.robosuite_lid import CoffeeLidEnvironment
 
-robosuite_needed = pytest.mark.skipif(
-    importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators"
-)
-
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_the_lid_is_closed_from_either_side_and_the_file_says_from_which(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py is not installed: make simulators")
     summary = collect(CollectRequest("coffee-lid", 8, tmp_path / "lid.hdf5", workers=1))
@@ -35,7 +30,7 @@ def test_the_lid_is_closed_from_either_side_and_the_file_says_from_which(tmp_pat
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_the_side_that_the_gripper_passes_is_the_way_and_straight_ahead_is_none() -> None:
     task, scripted = get_task("coffee-lid"), experts.get_expert("coffee-lid")
     env = task.make_env()
@@ -59,7 +54,7 @@ def test_the_side_that_the_gripper_passes_is_the_way_and_straight_ahead_is_none(
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_a_simulation_that_falls_apart_closes_no_lid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning there
     env = get_task("coffee-lid").make_env()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -61,13 +59,8 @@ def test_a_policy_of_lift_fits() -> None:
     assert moving.chunk_length > 14 + moving.n_action_steps  # 14 ticks: DDPM-100 of the paper
 
 
-robosuite_needed = pytest.mark.skipif(
-    importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators"
-)
-
-
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_the_cube_slides_at_its_speed_along_y_and_turns_back() -> None:
     env = env_of("lift-moving@speed=0.1")
     path = cube_path(env, seed=1, ticks=160)
@@ -81,7 +74,7 @@ def test_the_cube_slides_at_its_speed_along_y_and_turns_back() -> None:
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_where_and_which_way_is_the_episodes_own_and_the_rest_is_lifts() -> None:
     env = env_of("lift-moving@speed=0.08")
     paths = {seed: cube_path(env, seed, ticks=6) for seed in range(6)}
@@ -104,7 +97,7 @@ def test_where_and_which_way_is_the_episodes_own_and_the_rest_is_lifts() -> None
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_the_cube_ahead_is_where_it_will_be() -> None:
     env = env_of("lift-moving@speed=0.1")
     env.reset(2)
@@ -119,7 +112,7 @@ def test_the_cube_ahead_is_where_it_will_be() -> None:
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_a_cube_in_the_hand_or_in_the_air_is_not_driven() -> None:
     from onedp.collect import experts
 
@@ -148,7 +141,7 @@ def test_a_cube_in_the_hand_or_in_the_air_is_not_driven() -> None:
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_an_expert_that_does_not_look_ahead_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The task needs what the expert does: the same one that steers to where the cube is takes longer or fails."""
     from onedp.collect import experts, robosuite_experts
@@ -165,7 +158,7 @@ def test_an_expert_that_does_not_look_ahead_misses(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_the_cube_is_put_elsewhere_once_and_only_then_it_counts() -> None:
     env = get_task("pose-reset@earliest=0.1,latest=0.5,after=0.5").make_env()
     assert isinstance(env, PoseResetEnvironment)
@@ -190,7 +183,7 @@ def test_the_cube_is_put_elsewhere_once_and_only_then_it_counts() -> None:
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_lifting_before_the_change_is_no_success() -> None:
     env = get_task("pose-reset@earliest=0.2,latest=0.2").make_env()
     assert isinstance(env, PoseResetEnvironment)

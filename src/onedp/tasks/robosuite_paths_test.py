@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -19,7 +17,7 @@ def test_options_that_cannot_be_meant() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.robosuite
 def test_the_carton_runs_away_once_when_the_gripper_comes_near_and_is_still_brought_home() -> None:
     from onedp.collect.experts import get_expert
 

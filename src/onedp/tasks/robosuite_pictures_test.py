@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,6 @@ from onedp.errors import OneDPError
 from onedp.tasks import TASKS, get_task
 from onedp.tasks.demonstrations import load_demonstrations
 from onedp.tasks.robosuite_pictures import PictureEnvironment
-
-robosuite_needed = pytest.mark.skipif(
-    importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators"
-)
 
 
 def test_fields_are_robomimics() -> None:
@@ -46,7 +41,7 @@ def test_image_forms_have_options_and_experts_and_push_t_has_one_of_its_own() ->
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_pictures_show_the_state_forms_world_as_it_changes() -> None:
     env, blind = TASKS["lift-image"].make_env(), TASKS["lift"].make_env()
     assert isinstance(env, PictureEnvironment)
@@ -66,7 +61,7 @@ def test_pictures_show_the_state_forms_world_as_it_changes() -> None:
 
 
 @pytest.mark.slow
-@robosuite_needed
+@pytest.mark.robosuite
 def test_demonstrations_with_pictures_are_collected_and_read(tmp_path: Path) -> None:
     path = tmp_path / "lift.hdf5"
     collect(CollectRequest("lift-image", 2, path, workers=1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -14,9 +12,7 @@ from onedp.tasks.robosuite_ways import WAY_RAD, Lift45Environment
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators"
-    ),
+    pytest.mark.robosuite,
 ]
 
 

@@ -37,7 +37,7 @@ def test_missing_simulators_say_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.robosuite
 def test_lift_observes_its_cube_and_succeeds_when_it_is_up() -> None:
     env = TASKS["lift"].make_env()
     assert isinstance(env, RobosuiteEnvironment)
@@ -59,7 +59,7 @@ def test_lift_observes_its_cube_and_succeeds_when_it_is_up() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.robosuite
 @pytest.mark.parametrize("name", ["can", "square"])
 def test_the_first_observation_has_the_objects_pose_as_the_gripper_sees_it(name: str) -> None:
     env = TASKS[name].make_env()
@@ -70,7 +70,7 @@ def test_the_first_observation_has_the_objects_pose_as_the_gripper_sees_it(name:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("metaworld") is None, reason="metaworld is not installed: make simulators")
+@pytest.mark.metaworld
 def test_metaworld_shows_the_goal_and_forgets_the_layout_before() -> None:
     env = TASKS["metaworld-door-open"].make_env()
     assert isinstance(env, MetaworldEnvironment)
@@ -83,7 +83,7 @@ def test_metaworld_shows_the_goal_and_forgets_the_layout_before() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("metaworld") is None, reason="metaworld is not installed: make simulators")
+@pytest.mark.metaworld
 def test_eight_tasks_are_told_by_their_index_and_are_what_each_is_alone() -> None:
     env, alone = TASKS["metaworld-eight"].make_env(), TASKS["metaworld-window-close"].make_env()
     action = np.array([0.3, -0.2, 0.1, 0.0])
@@ -96,7 +96,7 @@ def test_eight_tasks_are_told_by_their_index_and_are_what_each_is_alone() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed: make simulators")
+@pytest.mark.robosuite
 def test_the_next_environment_of_its_kind_uses_the_simulator_again() -> None:
     first, other_kind = TASKS["lift"].make_env(), TASKS["lift-45"].make_env()
     assert isinstance(first, RobosuiteEnvironment)
