@@ -18,6 +18,7 @@ from onedp.data.recording import Recording
 from onedp.data.summary import (
     ArraySummary,
     StuckRun,
+    find_quaternions,
     is_pictures,
     rate_from_timestamps,
     stuck_runs,
@@ -28,7 +29,7 @@ from onedp.data.windows import window_index
 from onedp.tasks import TASKS, get_task
 from onedp.tasks.demonstrations import demonstration_warnings, load_demonstrations, load_observations
 from onedp.tasks.fields import recorded_keys
-from onedp.tasks.recorded import RECORDED, recorded_task
+from onedp.tasks.recorded import OBSERVATION_PREFIXES, RECORDED, recorded_task
 from onedp.tasks.task import Task
 
 
@@ -48,8 +49,9 @@ def inspect_data(
     usable = recording.usable(names, skip=True)
     with console.status("reading ..."):
         summaries, digest = summarize_recording(usable, names)
-        stuck = {name: stuck_runs(np.asarray(usable.read(name)), usable.ends) for name in names if name in summaries
-                 and not is_pictures(recording.headers[name])}  # fmt: skip
+        plain = [name for name in names if name in summaries and not is_pictures(recording.headers[name])]
+        numbers = {name: np.asarray(usable.read(name)) for name in plain}
+        stuck = {name: stuck_runs(values, usable.ends) for name, values in numbers.items()}
     _print_overview(console, usable, task)
     if task is None and (fitting := _fitting_tasks(recording)):
         console.print(f"Arrays and shapes fit {', '.join(fitting)}; for units and windows: --task {fitting[0]}\n")
@@ -62,6 +64,10 @@ def inspect_data(
             console.print(f"warning: {recording.problem(name)}", style="yellow")
         if header.doubt:
             console.print(f"warning: '{name}' {header.doubt}", style="yellow")
+    if task is None or task.name == RECORDED:
+        for name, values in numbers.items():
+            for sentence in _quaternions(name, values, usable):
+                console.print(f"note: {sentence}")
     left_out = sorted(set(recording.headers) - set(names))
     console.print(f"digest  {digest}" + (f"  (without {', '.join(left_out)})" if left_out else ""))
     if task is not None:
@@ -100,6 +106,18 @@ def _stuck_warnings(stuck: Mapping[str, list[StuckRun]], recording: Recording) -
 
 ROW_NUMBERS = ("episode_index", "task_index", "next.done", "next.success", "dones", "rewards", "next.reward")
 """Arrays that keep a value for whole episodes by their nature."""
+
+
+def _quaternions(name: str, values: np.ndarray, recording: Recording) -> list[str]:
+    """Where in observations quaternions look to be, and what to do about their signs."""
+    field = name.removeprefix("obs/")
+    return [
+        f"'{name}' looks to hold a unit quaternion from {found.start} on, whose sign changes in "
+        f"{found.sign_changes:.1%} of the steps. Networks read it as a rotation, whatever its sign, with "
+        f"--task {RECORDED} --quaternions {field}:{found.start}"
+        for found in find_quaternions(values, recording.ends)
+        if name.startswith(OBSERVATION_PREFIXES)
+    ]
 
 
 def _camera_warnings(recording: Recording, readable: list[str], checked: list[str]) -> list[str]:

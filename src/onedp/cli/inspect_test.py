@@ -252,6 +252,18 @@ def test_stuck_sensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ) in printed
 
 
+def test_quaternions_are_pointed_out_with_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    angle = np.linspace(0.2, 3.0, 12)
+    turns = np.stack([np.zeros(12), np.zeros(12), np.sin(angle), np.cos(angle)], axis=1)
+    pose = np.concatenate([np.arange(12.0)[:, None], np.where(np.arange(12)[:, None] == 6, -turns, turns)], axis=1)
+    arrays = {"observation.pose": pose, "action": np.arange(12.0)[:, None], "episode_ends": np.array([12])}
+    np.savez(tmp_path / "d.npz", **arrays)
+    Inspect(tmp_path / "d.npz").run()
+    out = " ".join(capsys.readouterr().out.split())
+    assert "unit quaternion from 1 on, whose sign changes in 18.2% of the steps" in out
+    assert "--task recorded --quaternions observation.pose:1" in out
+
+
 def test_hub_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*arguments: Any, **options: Any) -> str:
         raise ConnectionError("no network")

@@ -129,6 +129,32 @@ def stuck_runs(values: ndarray, ends: Int64[ndarray, " episodes"]) -> list[Stuck
     return found
 
 
+@dataclass(frozen=True)
+class FoundQuaternion:
+    """Four numbers of an array that are a unit quaternion in every step."""
+
+    start: int
+    """Index of the first of them."""
+    sign_changes: float
+    """Share of steps to whose quaternion the one before is nearer with the other sign."""
+
+
+def find_quaternions(values: ndarray, ends: Int64[ndarray, " episodes"]) -> list[FoundQuaternion]:
+    """Where in ``values`` (steps, dims) unit quaternions look to be, from the left, without overlaps."""
+    rows = values.astype(np.float64)
+    found: list[FoundQuaternion] = []
+    for start in range(rows.shape[1] - 3 if rows.ndim == 2 else 0):
+        four = rows[:, start : start + 4]
+        varied = (np.ptp(four, axis=0) > 1e-3).sum() >= 2 if np.isfinite(four).all() else False
+        if (found and start < found[-1].start + 4) or not varied:
+            continue
+        if np.abs(np.linalg.norm(four, axis=1) - 1).max() < 1e-3:
+            within = np.setdiff1d(np.arange(1, len(rows)), ends)
+            flips = (four[within] * four[within - 1]).sum(axis=1) < 0
+            found.append(FoundQuaternion(start, float(flips.mean()) if flips.size else 0.0))
+    return found
+
+
 def is_pictures(header: ArrayHeader) -> bool:
     """True for an array with so many numbers a step that reading it takes long."""
     return _n_dims(header) > MAX_DIMENSIONS

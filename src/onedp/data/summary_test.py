@@ -9,8 +9,10 @@ from onedp.data.readers import open_recording
 from onedp.data.recording import ArrayHeader
 from onedp.data.summary import (
     ArraySummary,
+    FoundQuaternion,
     Place,
     StuckRun,
+    find_quaternions,
     is_pictures,
     rate_from_timestamps,
     stuck_runs,
@@ -91,3 +93,20 @@ def test_stuck_dimensions() -> None:
         StuckRun(0, 3, Place(0, 1), 1),  # all of the second episode; the third has a single step
         StuckRun(2, 2, Place(0, 1), 1),
     ]
+
+
+def test_quaternions_are_found_with_their_changes_of_sign() -> None:
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0.2, 1.0, 20)
+    turn = np.stack([np.zeros(20), np.sin(angle), 0.1 * np.ones(20), np.cos(angle)], axis=1)
+    turn /= np.linalg.norm(turn, axis=1, keepdims=True)
+    turn[5:8] *= -1  # two changes within the first episode
+    turn[12:] *= -1  # one where the second begins, which is none
+    values = np.concatenate([rng.normal(size=(20, 2)), turn, rng.normal(size=(20, 5))], axis=1)
+    ends = np.array([12, 20])
+    assert find_quaternions(values, ends) == [FoundQuaternion(2, 2 / 18)]
+    broken = values.copy()
+    broken[3, 4] *= 1.5
+    assert find_quaternions(broken, ends) == []
+    assert find_quaternions(np.tile([1.0, 0, 0, 0], (20, 1)), ends) == []  # a constant is no rotation to learn from
+    assert find_quaternions(values[:, 0], ends) == find_quaternions(values[:, :3], ends) == []
