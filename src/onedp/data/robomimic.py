@@ -218,9 +218,24 @@ class Demonstrations:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The environment's name."""
-        name = self._environment.get("env_name", self.file["data"].attrs.get("env", ""))
-        return (f"Environment: {name}",) if name else ()
+        """The environment's name, and what a file of ``onedp collect`` says of its demonstrations."""
+        attributes = self.file["data"].attrs
+        name = self._environment.get("env_name", attributes.get("env", ""))
+        about = [f"Environment: {name}"] if name else []
+        if isinstance(whose := attributes.get("demonstrations"), str):
+            about.append(f"Demonstrations: {whose}")
+        ways = self._collected.get("ways")
+        if isinstance(ways, dict) and ways:
+            about.append("Ways: " + ", ".join(f"{way} {count}" for way, count in ways.items()))
+        return tuple(about)
+
+    @property
+    def _collected(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self.file["data"].attrs.get("collected", "{}"))
+        except (ValueError, TypeError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 def _datasets(group: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

@@ -135,3 +135,20 @@ def test_real_raw_files(pusht_human: Path) -> None:
     assert recording.notes == ("Environment: Lift",)
     for file in folder.glob("*.hdf5"):
         assert open_recording(file).episodes().arrays["actions"].shape[1] in (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("collected", "ways"),
+    [
+        ('{"ways": {"left": 3, "right": 2}}', ["Ways: left 3, right 2"]),
+        ('{"task": "lift"}', []),
+        ("[1", []),
+        ("[]", []),
+    ],
+)
+def test_scripted_demonstrations_are_said_to_be_scripted(tmp_path: Path, collected: str, ways: list[str]) -> None:
+    path = robomimic(tmp_path / "d.hdf5")
+    with h5py.File(path, "a") as file:
+        file["data"].attrs.update({"demonstrations": "scripted: by a program", "collected": collected})
+    expected = ("Environment: Lift", "Demonstrations: scripted: by a program", *ways)
+    assert open_recording(path).notes == expected
