@@ -49,10 +49,10 @@ class Recipe:
 RECIPES = {
     "lift": Recipe(400, 6000, 450),
     "can": Recipe(300, 8000, 450),
-    "square": Recipe(500, 12000, 700),
+    "square": Recipe(500, 12000, 1000),
     "metaworld-eight": Recipe(640, 10000, 800, noise="1"),
     "lift-image": Recipe(
-        250, 4500, 400, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
+        250, 3600, 320, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
     ),
 }
 """Call lift-image with ``--episodes 200``, and MUJOCO_GL=osmesa where there is no display."""

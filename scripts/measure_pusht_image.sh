@@ -11,7 +11,7 @@ cd "$workspace"
 if [ -e pusht-image-ddpm/checkpoint ] && [ ! -e pusht-image-ddpm/policy ]; then
     "$onedp" train --resume pusht-image-ddpm
 elif [ ! -e pusht-image-ddpm ]; then
-    "$onedp" train --task pusht-image --data "$data" --process ddpm --network unet-slim --encoder light --steps 6000 \
+    "$onedp" train --task pusht-image --data "$data" --process ddpm --network unet-slim --encoder light --mirror --steps 12000 \
         --batch-size 64 --noise-draws 2 --lr 6e-4 --mixed-precision bf16 --threads 1 --loader-threads 1 --cpu \
         --checkpoint-every 500 --out pusht-image-ddpm
 fi
