@@ -24,8 +24,9 @@ class Convert:
     """Format to write."""
     fps: float | None = None
     """Steps a second; None: as the data set says."""
-    description: str = "unknown"
-    """What the demonstrations do, in words; LeRobot keeps it as the task of every step."""
+    description: str | None = None
+    """What the demonstrations do, in words; LeRobot keeps it as the task of every step. None: as a LeRobot data set
+    says it, else "unknown"."""
     codec: Literal["av1", "h264"] = "av1"
     """Codec of pictures."""
     names: dict[str, str] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from onedp.data.config import NormalizationMode, ReadingConfig
+from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.errors import OneDPError, did_you_mean
 
 
@@ -27,6 +28,7 @@ class Inspect:
     """Only this split of the data set."""
     normalization: NormalizationMode = "min_max"
     """With --task: how it would be scaled for training."""
+    recorded: Annotated[RecordedConfig, tyro.conf.arg(name="")] = field(default_factory=RecordedConfig)
 
     def run(self) -> None:
         """Print the description; raises ``OneDPError`` for anything that is neither, or damaged."""
@@ -62,7 +64,8 @@ class Inspect:
         else:
             from onedp.cli.inspect_data import inspect_data
 
-            inspect_data(self.path, self.task, self.pictures, ReadingConfig(split=self.split), self.normalization)
+            reading = ReadingConfig(split=self.split)
+            inspect_data(self.path, self.task, self.pictures, reading, self.normalization, self.recorded)
 
     def _inspect_policy(self, folder: Path) -> None:
         from onedp.cli.inspect_policy import inspect_policy

@@ -14,7 +14,7 @@ from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.data.episodes import Episodes
 from onedp.data.normalize import Normalizer, fit_normalizer
 from onedp.data.readers import open_recording
-from onedp.data.recording import Recording
+from onedp.data.recording import Recording, bad_sentences
 from onedp.data.summary import (
     ArraySummary,
     StuckRun,
@@ -34,7 +34,12 @@ from onedp.tasks.task import Task
 
 
 def inspect_data(
-    path: Path, task_name: str | None, pictures: bool, reading: ReadingConfig, normalization: NormalizationMode
+    path: Path,
+    task_name: str | None,
+    pictures: bool,
+    reading: ReadingConfig,
+    normalization: NormalizationMode,
+    recorded: RecordedConfig,
 ) -> None:
     """Print the data set at ``path``, and how the task reads it when one is named.
 
@@ -42,7 +47,7 @@ def inspect_data(
     """
     console = make_console()
     reading = replace(reading, skip_bad_episodes=True)
-    task = _task(path, task_name, reading)
+    task = _task(path, task_name, reading, recorded)
     recording = open_recording(path, reading)
     readable = [name for name in recording.headers if not recording.problem(name)]
     names = [name for name in readable if pictures or not is_pictures(recording.headers[name])]
@@ -74,9 +79,9 @@ def inspect_data(
         _print_task(console, path, recording, task, reading, normalization)
 
 
-def _task(path: Path, name: str | None, reading: ReadingConfig) -> Task | None:
+def _task(path: Path, name: str | None, reading: ReadingConfig, recorded: RecordedConfig) -> Task | None:
     if name == RECORDED:
-        return recorded_task(path, reading, RecordedConfig())
+        return recorded_task(path, reading, recorded)
     return get_task(name) if name else None
 
 
@@ -126,8 +131,7 @@ def _camera_warnings(recording: Recording, readable: list[str], checked: list[st
     for name in readable:
         if name in checked:
             continue
-        bad = recording.check_array(name)
-        found += [f"Episode {episode} {why}." for episode, why in bad.items()]
+        found += bad_sentences(recording.check_array(name))
     return found
 
 

@@ -14,6 +14,7 @@ from onedp.collect import experts
 from onedp.collect.episode import collect_episode
 from onedp.collect.expert import NoiseSource, RecoveryNoise, Scripted
 from onedp.collect.run import CollectRequest, collect
+from onedp.data.readers import open_recording
 from onedp.errors import OneDPError
 from onedp.tasks import TASKS, StepResult, Task
 from onedp.types import FieldSpec, PolicySpec
@@ -134,6 +135,7 @@ def test_collect_keeps_successes_and_says_that_they_are_scripted(tmp_path: Path)
         assert sum(len(group["actions"]) for group in file["data"].values()) == summary.steps == attributes["total"]
     assert attributes["demonstrations"].startswith("scripted:")
     assert "not human demonstrations" in attributes["demonstrations"]
+    assert open_recording(out).rate_hz == WALK.spec.rate_hz
     facts = json.loads(attributes["collected"])
     assert (facts["starts_tried"], facts["starts_failed_and_left_out"], facts["first_seed"]) == (7, 2, 1)
 

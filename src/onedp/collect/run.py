@@ -134,6 +134,7 @@ def _environment(name: str) -> dict[str, Any]:
 def _attributes(request: CollectRequest, scripted: experts.Scripted, summary: CollectSummary) -> dict[str, Any]:
     facts = {
         "task": request.task,
+        "rate_hz": get_task(request.task).spec.rate_hz,
         "first_seed": request.seed,
         "starts_tried": summary.attempts,
         "starts_failed_and_left_out": len(summary.failed_seeds),

@@ -50,6 +50,7 @@ def open_lerobot(path: Path) -> Recording:
         splits={
             name: tuple(each for each in members if each < len(meta.episodes)) for name, members in meta.splits.items()
         },
+        tasks=meta.tasks,
         notes=tuple(notes),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ from onedp.errors import DataError
 
 FRAME_TOLERANCE = 0.45
 """How far a frame may be from its step's time, as a share of the period."""
+SPARE_FRAMES = 1
+"""By how much a video of one episode may be longer than the episode: recorders stop their camera last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class Camera:
         frames = np.full(int(self.ends[-1]), -1, dtype=np.int64)
         numbers = {path: number for number, path in enumerate(self.paths)}
         height, width, channels = self.meta.cameras[self.name]
+        alone = Counter(meta.videos[self.name].path for meta in self.meta.episodes)
         bad: dict[int, str] = {}
         start = 0
         for episode, (meta, end) in enumerate(zip(self.meta.episodes, self.ends.tolist(), strict=True)):
@@ -77,6 +81,11 @@ class Camera:
             else:
                 times_s = place.from_s + np.arange(end - start) / self.meta.fps
                 found = index.nearest(times_s, FRAME_TOLERANCE / self.meta.fps)
+                if alone[place.path] == 1 and len(index.pts) > end - start + SPARE_FRAMES:
+                    bad[episode] = (
+                        f"has {end - start} steps and {len(index.pts)} pictures '{self.name}' in {place.path}, so "
+                        "which belong together is not known"
+                    )
                 if (found < 0).any():
                     bad[episode] = _missing_frames(self.name, index, times_s, found)
                 videos[start:end], frames[start:end] = numbers[place.path], found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,20 +41,23 @@ class ExportConfig:
 
     fps: float | None = None
     """Steps a second; None: as the data set says."""
-    task: str = "unknown"
-    """What the demonstrations do, in words; LeRobot keeps it with every step."""
+    task: str | None = None
+    """What the demonstrations do, in words; LeRobot keeps it with every step. None: as a LeRobot data set says it of
+    each step, else "unknown"."""
     codec: Codec = "av1"
     """Video codec; both lose a little of the pictures."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Array to LeRobot's name for it, where the usual one is not wanted."""
 
 
-def lerobot_name(name: str, header: ArrayHeader) -> str:
-    """The usual LeRobot name of an array of any format."""
+def lerobot_name(name: str, header: ArrayHeader, observed: bool = True) -> str:
+    """The usual LeRobot name of an array of any format; of one that is not ``observed``, its own."""
     if name in KNOWN_NAMES:
         return KNOWN_NAMES[name]
     plain = name.removeprefix("obs/").replace("/", ".")
     if name.startswith(("observation.", "next.")) or name == "action":
+        return plain
+    if not observed:
         return plain
     return f"observation.images.{plain}" if is_picture(header) else f"observation.{plain}"
 
@@ -83,29 +86,44 @@ def export_lerobot(
     recording = recording.usable(names, skip_bad_episodes)
     cameras = {name: names[name] for name in names if is_picture(recording.headers[name])}
     with replaced_folder(out) as folder:
+        tasks, task_index = _tasks(recording, config.task)
         features, statistics = _write_steps(
-            recording, folder, {k: v for k, v in names.items() if k not in cameras}, fps
+            recording, folder, {k: v for k, v in names.items() if k not in cameras}, fps, task_index
         )
         for name, key in cameras.items():
             features[key], statistics[key] = _write_video(recording, folder, name, key, fps, config.codec)
-        _write_meta(recording, folder, features, statistics, list(cameras.values()), fps, config.task)
+        _write_meta(recording, folder, features, statistics, list(cameras.values()), fps, tasks, task_index)
     return recording, tuple(left_out)
+
+
+def _tasks(recording: Recording, description: str | None) -> tuple[tuple[str, ...], ndarray]:
+    """Texts of the tasks, and the index (N,) into them of each step."""
+    if description is None and recording.tasks and "task_index" in recording.headers:
+        index = np.asarray(recording.read("task_index")).reshape(-1).astype(np.int64)
+        if index.min() >= 0 and index.max() < len(recording.tasks):
+            return recording.tasks, index
+    return (description or "unknown",), np.zeros(int(recording.ends[-1]), dtype=np.int64)
 
 
 def _names(recording: Recording, config: ExportConfig) -> tuple[dict[str, str], list[str]]:
     """Array to LeRobot name of what is written, and why the rest is not."""
     if unknown := sorted(set(config.names) - set(recording.headers)):
         raise DataError(f"{recording.source} has no {unknown}; it has {sorted(recording.headers)}.")
+    # in a file with a group of observations what is beside it was none: states of the simulator, noised actions
+    grouped = any(name.startswith("obs/") for name in recording.headers)
     names: dict[str, str] = {}
     left_out = []
     for name, header in recording.headers.items():
-        key = config.names.get(name, lerobot_name(name, header))
+        key = config.names.get(name, lerobot_name(name, header, name.startswith("obs/") or not grouped))
         if key in OWN_COLUMNS or name in OWN_COLUMNS:
             continue
         if problem := recording.problem(name):
             left_out.append(f"{problem.rstrip('.')}; it was left out.")
         elif len(header.shape) > 3 and not is_picture(header):
-            left_out.append(f"'{name}' has the shape {header.shape[1:]} in each step; it was left out.")
+            left_out.append(
+                f"'{name}' has the shape {header.shape[1:]} and the type {header.dtype} in each step, pictures are "
+                "(height, width, 3) of uint8; it was left out."
+            )
         elif key in names.values():
             raise DataError(f"{recording.source}: two arrays would be named '{key}'. Name them: --names {name}=NAME")
         else:
@@ -116,7 +134,7 @@ def _names(recording: Recording, config: ExportConfig) -> tuple[dict[str, str], 
 
 
 def _write_steps(
-    recording: Recording, folder: Path, names: Mapping[str, str], fps: float
+    recording: Recording, folder: Path, names: Mapping[str, str], fps: float, task_index: ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parquet file of all steps; returns features and statistics by LeRobot's names."""
     parquet = import_parquet(folder)
@@ -131,7 +149,7 @@ def _write_steps(
         "frame_index": frame_index.astype(np.int64),
         "episode_index": np.repeat(np.arange(len(lengths)), lengths).astype(np.int64),
         "index": np.arange(n, dtype=np.int64),
-        "task_index": np.zeros(n, dtype=np.int64),
+        "task_index": task_index,
     }
     arrays, features, statistics = {}, {}, {}
     for key, values in columns.items():
@@ -196,7 +214,8 @@ def _write_meta(
     statistics: Mapping[str, Any],
     cameras: list[str],
     fps: float,
-    task: str,
+    tasks: Sequence[str],
+    task_index: ndarray,
 ) -> None:
     parquet = import_parquet(folder)
     import pyarrow as pa
@@ -215,20 +234,22 @@ def _write_meta(
         table[f"videos/{key}/chunk_index"] = table[f"videos/{key}/file_index"] = zeros
         table[f"videos/{key}/from_timestamp"] = (recording.ends - lengths) / fps
         table[f"videos/{key}/to_timestamp"] = recording.ends / fps
-    table |= {"tasks": [[task]] * episodes, "length": lengths.astype(np.int64)}
+    steps_of = np.split(task_index, recording.ends[:-1])
+    named = [[tasks[each] for each in np.unique(steps).tolist()] for steps in steps_of]
+    table |= {"tasks": named, "length": lengths.astype(np.int64)}
     table |= {"meta/episodes/chunk_index": zeros, "meta/episodes/file_index": zeros}
     (folder / EPISODES_PATH).parent.mkdir(parents=True)
     parquet.write_table(pa.table(table), folder / EPISODES_PATH)
-    tasks = pa.table({"task_index": np.zeros(1, dtype=np.int64), "__index_level_0__": [task]})
+    texts = pa.table({"task_index": np.arange(len(tasks), dtype=np.int64), "__index_level_0__": list(tasks)})
     parquet.write_table(
-        tasks.replace_schema_metadata({"pandas": json.dumps(PANDAS_INDEX)}), folder / "meta/tasks.parquet"
+        texts.replace_schema_metadata({"pandas": json.dumps(PANDAS_INDEX)}), folder / "meta/tasks.parquet"
     )
     info = {
         "codebase_version": "v3.0",
         "robot_type": None,
         "total_episodes": episodes,
         "total_frames": int(recording.ends[-1]),
-        "total_tasks": 1,
+        "total_tasks": len(tasks),
         "chunks_size": 1000,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 500,

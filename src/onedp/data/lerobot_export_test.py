@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from onedp.data.fake_sets_test import ENDS, FPS, N, numbers, pictures, recording_of, robomimic, step_of
+from onedp.data.fake_sets_test import ENDS, FPS, LENGTHS, N, numbers, pictures, recording_of, robomimic, step_of
 from onedp.data.lerobot_export import ExportConfig, export_lerobot
 from onedp.data.readers import open_recording
 from onedp.errors import DataError
@@ -23,11 +24,11 @@ def test_robomimic_to_lerobot_and_back_to_arrays(tmp_path: Path) -> None:
     assert (result.rate_hz, result.ends.tolist(), result.notes) == (20.0, ENDS.tolist(), ("Task: lift the cube",))
     own = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
     assert set(result.headers) - own == {
-        "action", "observation.robot0_eef_pos", "observation.states", "observation.images.top_image"
+        "action", "observation.robot0_eef_pos", "states", "observation.images.top_image"
     }  # fmt: skip
     np.testing.assert_array_equal(result.read("action"), source.read("actions"))
-    assert result.read("observation.states").dtype == np.float64
-    np.testing.assert_array_equal(result.read("observation.states"), source.read("states"))
+    assert result.read("states").dtype == np.float64
+    np.testing.assert_array_equal(result.read("states"), source.read("states"))
     shown = result.read("observation.images.top_image")[:]
     assert [step_of(picture) for picture in shown] == list(range(N))
     assert np.abs(shown.astype(int) - pictures()).mean() < 3
@@ -73,10 +74,25 @@ def test_real_columns_are_those_of_the_real_set(tmp_path: Path, pusht_human: Pat
     assert named["index_columns"] == ["__index_level_0__"]
 
 
+def test_each_step_keeps_its_task(tmp_path: Path) -> None:
+    index = np.repeat([1, 0, 1], LENGTHS)
+    several = replace(recording_of({**numbers(), "task_index": index}), tasks=("push", "pull"))
+    export_lerobot(several, tmp_path / "out", replace(H264, task=None))
+    result = open_recording(tmp_path / "out")
+    assert result.tasks == ("push", "pull")
+    np.testing.assert_array_equal(np.asarray(result.read("task_index")).ravel(), index)
+    episodes = pq.read_table(tmp_path / "out" / "meta" / "episodes" / "chunk-000" / "file-000.parquet").to_pylist()
+    assert [each["tasks"] for each in episodes] == [["pull"], ["push"], ["pull"]]
+    export_lerobot(several, tmp_path / "named", replace(H264, task="move"))
+    assert open_recording(tmp_path / "named").tasks == ("move",)
+
+
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     arrays = {**numbers(), "depth": np.zeros((N, 4, 4, 1), np.float32)}
     _, (left_out,) = export_lerobot(recording_of(arrays), tmp_path / "out", H264)
-    assert left_out == "'depth' has the shape (4, 4, 1) in each step; it was left out."
+    assert left_out.startswith(
+        "'depth' has the shape (4, 4, 1) and the type float32 in each step, pictures are (height"
+    )
     with pytest.raises(DataError, match=r"out is there already. Choose another --out"):
         export_lerobot(recording_of(arrays), tmp_path / "out", H264)
     with pytest.raises(DataError, match=r"does not say at how many steps a second .* Give it: --fps 10"):

@@ -142,6 +142,18 @@ def test_video_with_too_few_frames(copy_v3: Path) -> None:
     open_recording(copy_v3).usable(("action",), skip=False)  # whoever needs no pictures is not bothered
 
 
+def test_a_video_of_more_frames_than_its_episode_has_steps(copy_v2: Path) -> None:
+    video = next((copy_v2 / "videos").glob("chunk-000/*/episode_000000.mp4"))
+    length = int(LENGTHS[0])
+    for spare in (1, 2):
+        with VideoWriter(video, *SIZE, FPS, "h264") as writer:
+            for picture in [*pictures()[:length], *[pictures()[0]] * spare]:
+                writer.write(picture)
+        bad = open_recording(copy_v2).check_array("observation.images.top")
+        assert list(bad) == ([] if spare == 1 else [0])
+    assert f"has {length} steps and {length + 2} pictures 'observation.images.top' in" in bad[0]
+
+
 def test_truncated_video(copy_v2: Path) -> None:
     video = copy_v2 / "videos" / "chunk-000" / CAMERA / "episode_000001.mp4"
     video.write_bytes(video.read_bytes()[:-300])

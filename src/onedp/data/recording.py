@@ -66,6 +66,8 @@ class Recording:
     """Numbers of the episodes in the stored data set, where not all were chosen."""
     hint: str = ""
     """What to do when an array is missing, a sentence with a blank in front."""
+    tasks: tuple[str, ...] = ()
+    """Texts that the numbers in ``task_index`` stand for, where the format has them."""
     notes: tuple[str, ...] = ()
     """What else the data set says of itself, a sentence each."""
 
@@ -165,7 +167,7 @@ class Recording:
                 f"{self.source}: episode {bad[0]} {self.bad_episodes[bad[0]]}.{more} Mend or remove it, or go on "
                 "without: --skip-bad-episodes"
             )
-        skipped = [f"Episode {each} {self.bad_episodes[each]}." for each in bad]
+        skipped = bad_sentences(self.bad_episodes)
         return self.select(set(range(len(self.ends))) - set(bad), skipped)
 
     def usable(self, names: Iterable[str], skip: bool) -> Recording:
@@ -222,6 +224,20 @@ class Recording:
             f"{self.source}: '{name}' cannot be read ({type(error).__name__}: {error}). The file is damaged or "
             "incomplete; copy or download it again."
         )
+
+
+def bad_sentences(bad: Mapping[int, str]) -> list[str]:
+    """One sentence for each thing that is wrong, with the episodes that have it."""
+    episodes: dict[str, list[int]] = {}
+    for each in sorted(bad):
+        episodes.setdefault(bad[each], []).append(each)
+    return [
+        f"Episode {each[0]} {why}."
+        if len(each) == 1
+        else f"Each of the {len(each)} episodes {each[0]}{' to ' if each[-1] - each[0] == len(each) - 1 else ' ... '}"
+        f"{each[-1]} {why}."
+        for why, each in episodes.items()
+    ]
 
 
 def stored_rows(array: Any, header: ArrayHeader) -> LazyArray:

@@ -214,6 +214,7 @@ class Demonstrations:
         """Control rate of the recorded environment [Hz]."""
         options = self._environment.get("env_kwargs", self._environment)
         rate = options.get("control_freq") if isinstance(options, dict) else None
+        rate = self._collected.get("rate_hz") if rate is None else rate
         return float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
 
     @property

@@ -168,5 +168,5 @@ def recorded_observations(policy: str | Path, data: Path | None) -> Recorded | N
     newest = np.random.default_rng(0).choice(np.flatnonzero(~apart[episode]), WINDOWS)
     starts = episodes.starts[episode[newest]]
     steps = np.maximum(newest[:, None] + np.arange(1 - manifest.spec.n_obs_steps, 1), starts[:, None])
-    windows = {field.name: np.asarray(episodes.arrays[field.name])[steps] for field in manifest.spec.observations}
+    windows = {field.name: np.asarray(episodes.arrays[field.name][steps]) for field in manifest.spec.observations}
     return Recorded(Path(source).name, windows, not apart.any(), Path(source))

@@ -143,6 +143,12 @@ def _observations(recording: Recording, config: RecordedConfig) -> dict[str, str
             f"{recording.source} has no arrays that are named as observations (observation.* or obs/*) and can be "
             f"read; it has {sorted(recording.headers)}.{recording.hint} Name them: --fields state NAME"
         )
+    if unusable := [name for name in keys if name not in usable]:
+        chosen = " ".join(f"{name.removeprefix('obs/')} {name}" for name in usable)
+        raise DataError(
+            f"{recording.source}: {recording.problem(unusable[0]).rstrip('.')}. A policy without it would be another "
+            f"one; if that is meant, name what it sees: --fields {chosen} action action"
+        )
     return {name.removeprefix("obs/"): name for name in usable}
 
 
@@ -150,6 +156,11 @@ def _field(name: str, key: str, recording: Recording) -> FieldSpec:
     header = recording.headers[key]
     is_image = len(header.shape) == 4 and header.shape[3] == 3
     shape = header.shape[1:] or (1,)
+    if header.is_lazy and not is_image:
+        raise DataError(
+            f"{recording.source}: '{key}' has the shape {shape} in each step. Pictures are read as (height, width, 3), "
+            "colours last; convert it, or name the observations without it: --fields NAME ARRAY ..."
+        )
     return FieldSpec(name, shape, "1", "uint8" if is_image else "float32")
 
 

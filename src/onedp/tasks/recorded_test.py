@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -129,3 +130,23 @@ def test_quaternions_are_found_where_they_are_said_to_be(tmp_path: Path) -> None
             recorded_task(tmp_path / "d.npz", READ, config(wrong))
     with pytest.raises(OneDPError, match="not places of four numbers"):
         recorded_task(tmp_path / "d.npz", READ, config("pose:4"))
+
+
+def test_a_camera_that_cannot_be_read_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    """A blind policy is another policy."""
+    root = lerobot_v3(tmp_path / "set")
+    for video in (root / "videos").rglob("*.mp4"):
+        video.unlink()
+    with pytest.raises(DataError, match=r"'observation.images.top' has no video: .* A policy without it would be anot"):
+        recorded_task(root, READ, RecordedConfig())
+    chosen = RecordedConfig(fields={"observation.state": "observation.state", "action": "action"})
+    assert [field.name for field in recorded_task(root, READ, chosen).spec.observations] == ["observation.state"]
+
+
+def test_pictures_that_have_no_three_colours_last_are_named(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "d.hdf5")
+    with h5py.File(path, "a") as file:
+        for demo in file["data"].values():
+            demo["obs/depth"] = np.zeros((len(demo["actions"]), 32, 48, 1), np.float32)
+    with pytest.raises(DataError, match=r"'obs/depth' has the shape \(32, 48, 1\) in each step. Pictures are read as"):
+        recorded_task(path, READ, RecordedConfig())

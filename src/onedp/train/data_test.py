@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from onedp.data.config import ReadingConfig, RecordedConfig
 from onedp.data.fake_sets_test import SIZE, lerobot_v3, robomimic
 from onedp.errors import DataError, TrainingError
+from onedp.export.reference import WINDOWS, recorded_observations
 from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
 from onedp.nets.config import ImageEncoderConfig, MlpConfig
 from onedp.nets.encoder_choice import usual_encoder
@@ -54,6 +55,9 @@ def test_pictures_from_a_video_to_a_student(tmp_path: Path, capsys: pytest.Captu
     distill_student(StudentRun(str(tmp_path / "teacher"), data, config, LOOP), tmp_path / "student")
     student = load_policy(tmp_path / "student" / "policy")
     assert (student.nfe, student.task) == (1, "")
+    real = recorded_observations(tmp_path / "student", data)  # what an export is checked on
+    assert real is not None
+    assert real.windows["observation.images.top"].shape == (WINDOWS, 2, *SIZE, 3)
     obs = student.spec.fake_observation(2, np.random.default_rng(0))
     assert obs["observation.images.top"].shape == (2, 2, *SIZE, 3)
     assert student.infer(obs, np.zeros((2, *student.noise_shape), np.float32)).shape == (2, 15, 2)
