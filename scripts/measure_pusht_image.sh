@@ -15,7 +15,7 @@ elif [ ! -e pusht-image-ddpm ]; then
         --batch-size 64 --noise-draws 2 --lr 6e-4 --mixed-precision bf16 --threads 1 --loader-threads 1 --cpu \
         --checkpoint-every 500 --out pusht-image-ddpm
 fi
-[ -e pusht-image-onedp-s/policy ] || "$onedp" distill pusht-image-ddpm --method onedp-s --data "$data" --steps 400 \
+[ -e pusht-image-onedp-s/policy ] || "$onedp" distill pusht-image-ddpm --method onedp-s --data "$data" --steps 700 \
     --mixed-precision bf16 --threads 1 --loader-threads 1 --cpu --out pusht-image-onedp-s
 [ -e "$rows/pusht-image-ddpm-ddim10.json" ] || "$onedp" evaluate pusht-image-ddpm --sampler ddim:10 --episodes 200 \
     --first-seed 100000 --workers 1 --json "$rows/pusht-image-ddpm-ddim10.json"

@@ -48,7 +48,8 @@ The commands below name them by the folder that they were trained in (`../runs/N
   Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The cost is a ratio of processor times of whole
   commands ([JSON](manipulation-cost.json)): these runs shared the machine with other work, so their wall-clocks and
   latencies say little
-- pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`
+- pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`; processor times of its training (from the
+  process list just before its end) and distillation commands
 - visit0: `scripts/measure_visited_states.sh`, on tuning starts
 """
 NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
@@ -130,7 +131,7 @@ def main() -> None:
         "an episode, averaged; success: coverage > 0.95 in Push-T, the task's own elsewhere. Intervals are 95 % (BCa "
         "bootstrap, Wilson); differences are paired by start against the reference of the same teacher. Latency: one "
         "chunk, batch 1, one thread. Cost: "
-        "wall-clock of distillation over that of the teacher's training, for robosuite and Meta-World processor time.\n"
+        "wall-clock of distillation over that of the teacher's training, for robosuite, Meta-World and pusht-image processor time.\n"
     ]
     text.append(MADE_BY)
     measured, processor = costs_of_other_machines(), costs_in_processor_time()
