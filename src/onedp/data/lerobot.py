@@ -46,7 +46,7 @@ def open_lerobot(path: Path) -> Recording:
         open_array=lambda name: cameras[name].frames() if name in cameras else steps.column(name),
         rate_hz=meta.fps,
         bad_episodes=steps.bad_episodes,
-        check_array=lambda name: cameras[name].bad_episodes if name in cameras else {},
+        check_array=lambda name: cameras[name].bad_episodes if name in cameras else steps.bad_rows(name),
         splits={
             name: tuple(each for each in members if each < len(meta.episodes)) for name, members in meta.splits.items()
         },
@@ -138,20 +138,45 @@ class Steps:
             return ""
         return f"runs at {rate:.4g} Hz by its timestamps, the data set at {self.meta.fps:g} Hz: frame rates are mixed"
 
+    def bad_rows(self, name: str) -> dict[int, str]:
+        """Episodes whose file has no array ``name`` that can be used, and why; not those in ``bad_episodes``."""
+        bad: dict[int, str] = {}
+        for path, members in self.files.items():
+            good = [each for each in members if each not in self.bad_episodes]
+            try:
+                if good:
+                    self._rows(path, name)
+            except DataError as error:
+                if "pip install" in str(error):
+                    raise
+                bad |= {each: f"has no '{name}' that can be used: {error}".rstrip(".") for each in good}
+        return bad
+
     def column(self, name: str) -> ndarray:
         """The array ``name`` of all steps; of bad episodes, which nobody may use, it holds zeros."""
         shape = tuple(int(n) for n in self.meta.features[name]["shape"])
         values = np.zeros((int(self.ends[-1]), *shape), dtype=str(self.meta.features[name]["dtype"]))
+        bad = {**self.bad_episodes, **self.bad_rows(name)}
         for path, members in self.files.items():
-            good = [each for each in members if each not in self.bad_episodes]
-            if not good:
+            if all(each in bad for each in members):
                 continue
-            rows = read_columns(path, [name])[name]
+            rows = self._rows(path, name)
             start = 0
             for each in members:
                 length = self.meta.episodes[each].length
-                if each not in self.bad_episodes:
+                if each not in bad:
                     end = int(self.ends[each])
-                    values[end - length : end] = rows[start : start + length].reshape(length, *shape)
+                    values[end - length : end] = rows[start : start + length]
                 start += max(0, length)
         return values
+
+    def _rows(self, path: Path, name: str) -> ndarray:
+        """All rows of ``name`` in one file, of the shape that meta/ says; raises ``DataError``."""
+        shape = tuple(int(n) for n in self.meta.features[name]["shape"])
+        try:
+            rows = read_columns(path, [name])[name]
+        except DataError as error:
+            raise error if str(path) in str(error) else DataError(f"in {path} {error}") from error
+        if rows[:1].size != np.prod(shape, dtype=np.int64) * min(1, len(rows)):
+            raise DataError(f"in {path} each step has the shape {rows.shape[1:]}, meta/ says {shape}")
+        return rows.reshape(len(rows), *shape)

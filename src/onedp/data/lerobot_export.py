@@ -83,7 +83,8 @@ def export_lerobot(
     if out.exists():
         raise DataError(f"{out} is there already. Choose another --out or remove it.")
     names, left_out = _names(recording, config)
-    recording = recording.usable(names, skip_bad_episodes)
+    tasks_too = ["task_index"] if recording.tasks and "task_index" in recording.headers else []
+    recording = recording.usable([*names, *tasks_too], skip_bad_episodes)
     cameras = {name: names[name] for name in names if is_picture(recording.headers[name])}
     with replaced_folder(out) as folder:
         tasks, task_index = _tasks(recording, config.task)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -218,6 +219,30 @@ def test_unreadable_parquet(copy_v2: Path, copy_v3: Path) -> None:
         open_recording(copy_v3)
     with pytest.raises(DataError, match="no episodes are left"):
         open_recording(copy_v3, SKIP)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda column: pa.array([None, *column.to_pylist()[1:]], column.type),
+            r"001.parquet 1 rows have no value",
+        ),
+        (lambda column: None, r"001.parquet has no columns \['action'\]"),
+        (
+            lambda column: pa.array([[*row, 0.0] for row in column.to_pylist()]),
+            r"each step has the shape \(3,\)",
+        ),
+    ],
+)
+def test_an_array_that_is_bad_in_one_episode(copy_v2: Path, damage: Callable[[pa.Array], Any], message: str) -> None:
+    path = next((copy_v2 / "data").rglob("episode_000001.parquet"))
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("action")
+    column = damage(table.column("action").combine_chunks())
+    table = table.remove_column(place) if column is None else table.set_column(place, "action", column)
+    pq.write_table(table, path)
+    same_message(copy_v2, r"episode 1 has no 'action' that can be used: .*" + message, [0, 2])
 
 
 def test_steps_that_are_missing_or_of_another_episode(copy_v3: Path) -> None:
