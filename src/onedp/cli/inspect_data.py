@@ -12,6 +12,8 @@ from rich.console import Console
 from onedp.cli.console import make_console, make_table
 from onedp.data.config import NormalizationMode, ReadingConfig, RecordedConfig
 from onedp.data.episodes import Episodes
+from onedp.data.frame_cache import decode_all
+from onedp.data.lazy import LazyArray
 from onedp.data.normalize import Normalizer, fit_normalizer
 from onedp.data.readers import open_recording
 from onedp.data.recording import Recording, bad_sentences
@@ -51,6 +53,8 @@ def inspect_data(
     recording = open_recording(path, reading)
     readable = [name for name in recording.headers if not recording.problem(name)]
     names = [name for name in readable if pictures or not is_pictures(recording.headers[name])]
+    with console.status("decoding ..."):
+        recording = _without_undecodable(recording, names)
     usable = recording.usable(names, skip=True)
     with console.status("reading ..."):
         summaries, digest = summarize_recording(usable, names)
@@ -77,6 +81,16 @@ def inspect_data(
     console.print(f"digest  {digest}" + (f"  (without {', '.join(left_out)})" if left_out else ""))
     if task is not None:
         _print_task(console, path, recording, task, reading, normalization)
+
+
+def _without_undecodable(recording: Recording, names: list[str]) -> Recording:
+    """Episodes whose pictures ``names`` cannot be decoded become bad ones; takes as long as decoding all."""
+    bad = dict(recording.bad_episodes)
+    for name in names:
+        if recording.headers[name].is_lazy and isinstance(array := recording.read(name), LazyArray):
+            known = {**bad, **recording.check_array(name)}
+            bad |= {each: why for each, why in decode_all(array, recording, name).items() if each not in known}
+    return replace(recording, bad_episodes=bad)
 
 
 def _task(path: Path, name: str | None, reading: ReadingConfig, recorded: RecordedConfig) -> Task | None:

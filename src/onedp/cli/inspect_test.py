@@ -230,6 +230,19 @@ def test_lerobot_set_with_a_video_that_ends_early(tmp_path: Path, capsys: pytest
     assert "1 episodes were left out. Episode 1 has no pictures" in printed
 
 
+def test_a_video_damaged_inside_is_its_episodes_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = lerobot_v2(tmp_path / "set")
+    video = next((root / "videos").rglob("episode_000001.mp4"))
+    content = bytearray(video.read_bytes())
+    start, end = content.index(b"mdat") + 4, content.index(b"moov") - 8
+    content[start:end] = bytes(end - start)
+    video.write_bytes(bytes(content))
+    Inspect(root, pictures=True).run()
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Episode 1 has pictures 'observation.images.top' that cannot be decoded (The video" in out
+    assert "episodes 2 " in out
+
+
 def test_robomimic_file_and_its_scaling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Inspect(robomimic(tmp_path / "d.hdf5"), task="recorded", split="train", normalization="mean_std").run()
     printed = " ".join(lines(capsys.readouterr().out))

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy import ndarray
 
 from onedp.data.lazy import LazyArray
 from onedp.data.recording import Recording
@@ -60,7 +61,7 @@ def _notes(file: Path) -> Path:
 
 
 def _write(array: LazyArray, recording: Recording, name: str, file: Path) -> None:
-    """Decode episode by episode, in the order of the steps; what cannot be decoded stays black and is noted."""
+    """What cannot be decoded stays black and is noted."""
     file.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(file.parent).free
     if array.nbytes > 0.95 * free:
@@ -68,19 +69,32 @@ def _write(array: LazyArray, recording: Recording, name: str, file: Path) -> Non
             f"The decoded pictures '{name}' take {array.nbytes / 2**30:.1f} GiB, {file.parent} has "
             f"{free / 2**30:.1f} GiB left. Choose another --frame-cache, or leave it out (slower)."
         )
-    step = max(1, PIECE_BYTES // max(1, array.nbytes // len(array)))
-    bad: dict[int, str] = {}
     with replaced_file(file) as temporary:
         frames = np.lib.format.open_memmap(temporary, mode="w+", dtype=array.dtype, shape=array.shape)
-        start = 0
-        for episode, end in enumerate(recording.ends.tolist()):
-            try:
-                for first in range(start, end, step):
-                    rows = slice(first, min(first + step, end))
-                    frames[rows] = array[rows]
-            except DataError as error:
-                bad[episode] = f"has pictures '{name}' that cannot be decoded ({error})"
-            start = end
+        bad = decode_all(array, recording, name, frames.__setitem__)
         frames.flush()
         del frames
         write_json(_notes(file), bad)
+
+
+def decode_all(
+    array: LazyArray, recording: Recording, name: str, keep: Callable[[slice, ndarray], None] | None = None
+) -> dict[int, str]:
+    """Decode the pictures ``name`` episode by episode, in the order of the steps, and ``keep`` the rows of each piece.
+
+    Returns the episodes that cannot be decoded, and why, in words that go on after "episode 3".
+    """
+    step = max(1, PIECE_BYTES // max(1, array.nbytes // len(array)))
+    bad: dict[int, str] = {}
+    start = 0
+    for episode, end in enumerate(recording.ends.tolist()):
+        try:
+            for first in range(start, end, step):
+                rows = slice(first, min(first + step, end))
+                pictures = array[rows]
+                if keep is not None:
+                    keep(rows, pictures)
+        except DataError as error:
+            bad[episode] = f"has pictures '{name}' that cannot be decoded ({str(error).rstrip('.')})"
+        start = end
+    return bad

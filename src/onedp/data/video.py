@@ -124,7 +124,7 @@ def _undecodable(index: VideoIndex, pts: int, reason: str) -> DataError:
     second = (pts - int(index.pts[0])) * index.time_base_s
     return DataError(
         f"The video {index.path} cannot be decoded at {second:.2f} s ({reason}): it is damaged. Copy or download it "
-        "again."
+        "again; onedp inspect --pictures names all such episodes, --frame-cache DIR finds them before training."
     )
 
 
