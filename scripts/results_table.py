@@ -44,8 +44,8 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
 - TASK-ddpm and TASK-onedp-s of lift, can, square, lift-image and metaworld-eight: `python
-  scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the recipes and runs `onedp collect`, `train`, `distill`, `evaluate`.
-  Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The cost is a ratio of processor times of whole
+  scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the recipes and runs
+  `onedp collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The cost is a ratio of processor times of whole
   commands ([JSON](manipulation-cost.json)): these runs shared the machine with other work, so their wall-clocks and
   latencies say little
 - pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`; processor times of its training (from the
@@ -130,8 +130,8 @@ def main() -> None:
         "# Measured results\n\nMade by `scripts/results_table.py` from the JSON files beside it. Score: best reward of "
         "an episode, averaged; success: coverage > 0.95 in Push-T, the task's own elsewhere. Intervals are 95 % (BCa "
         "bootstrap, Wilson); differences are paired by start against the reference of the same teacher. Latency: one "
-        "chunk, batch 1, one thread. Cost: wall-clock of distillation over that of the teacher's training, for robosuite, "
-        "Meta-World and pusht-image processor time.\n"
+        "chunk, batch 1, one thread. Cost: wall-clock of distillation over that of the teacher's training, for "
+        "robosuite, Meta-World and pusht-image processor time.\n"
     ]
     text.append(MADE_BY)
     measured, processor = costs_of_other_machines(), costs_in_processor_time()
