@@ -44,10 +44,10 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
 - TASK-ddpm and TASK-onedp-s of lift, can, square, lift-image and metaworld-eight: `python
-  scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the recipes and runs
-  `onedp collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The cost is a ratio of processor times of whole
-  commands ([JSON](manipulation-cost.json)): these runs shared the machine with other work, so their wall-clocks and
-  latencies say little
+  scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the recipes and runs `onedp
+  collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The
+  cost is a ratio of processor times of whole commands ([JSON](manipulation-cost.json)): these runs shared the machine
+  with other work, so their wall-clocks and latencies say little
 - pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`; processor times of its training (from the
   process list just before its end) and distillation commands
 - visit0: `scripts/measure_visited_states.sh`, on tuning starts
