@@ -25,16 +25,26 @@ def choose_renderer() -> None:
 class Camera:
     """Draws one simulation from one of its cameras, at any size."""
 
-    def __init__(self, model: Any, data: Any, name: str, hidden_groups: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        name: str,
+        hidden_groups: tuple[int, ...] = (),
+        renderers: dict[int, Any] | None = None,
+    ):
+        """``renderers``: those of the simulation by the size of their pictures, which its cameras share: each holds all
+        textures, some 0.2 GB in robosuite."""
         self._model = model
         self._data = data
         self._name = name
         self._hidden_groups = hidden_groups
-        self._renderer: Any = None
+        self._renderers = {} if renderers is None else renderers
         # Multisampling, reflections and shadows are most of the cost in software.
         model.vis.quality.offsamples = 0
         model.mat_reflectance[:] = 0
         model.light_castshadow[:] = 0
+        model.vis.quality.shadowsize = 0  # a map of 4096 x 4096 for each camera, and nothing to draw in it
 
     def picture(self, size: int) -> ndarray:
         """RGB, uint8 ``(size, size, 3)``. Raises ``OneDPError`` when nothing on this machine can draw."""
@@ -42,16 +52,15 @@ class Camera:
 
         option = mujoco.MjvOption()
         option.geomgroup[list(self._hidden_groups)] = 0
-        if self._renderer is None or self._renderer.height != size:
-            if self._renderer is not None:
-                self._renderer.close()
+        if size not in self._renderers:
             self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
             try:
-                self._renderer = mujoco.Renderer(self._model, size, size)
+                self._renderers[size] = mujoco.Renderer(self._model, size, size)
             except Exception as error:  # the renderers raise many kinds
                 raise OneDPError(
                     f"MuJoCo cannot draw here ({type(error).__name__}: {error}). Install software rendering with: "
                     "apt-get install libosmesa6, or set MUJOCO_GL=egl on a machine with a GPU."
                 ) from error
-        self._renderer.update_scene(self._data, self._name, option)
-        return self._renderer.render().copy()
+        renderer = self._renderers[size]
+        renderer.update_scene(self._data, self._name, option)
+        return renderer.render().copy()

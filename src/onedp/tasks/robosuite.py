@@ -103,6 +103,7 @@ class RobosuiteEnvironment:
         self._fields = observation_fields(scene)
         self._made: Any = None
         self._camera: Camera | None = None
+        self._renderers: dict[int, Any] = {}
 
     @property
     def simulator(self) -> Any:
@@ -141,7 +142,7 @@ class RobosuiteEnvironment:
     def camera(self, name: str) -> Camera:
         """A camera of the scene that does not see the shapes which only collide."""
         simulation = self.simulator.sim
-        return Camera(simulation.model._model, simulation.data._data, name, hidden_groups=(0,))
+        return Camera(simulation.model._model, simulation.data._data, name, (0,), self._renderers)
 
     @property
     def gripper(self) -> tuple[ndarray, ndarray]:
