@@ -58,9 +58,13 @@ def inspect_data(
     usable = recording.usable(names, skip=True)
     with console.status("reading ..."):
         summaries, digest = summarize_recording(usable, names)
-        plain = [name for name in names if name in summaries and not is_pictures(recording.headers[name])]
-        numbers = {name: np.asarray(usable.read(name)) for name in plain}
-        stuck = {name: stuck_runs(values, usable.ends) for name, values in numbers.items()}
+        stuck: dict[str, list[StuckRun]] = {}
+        turning: list[str] = []
+        for name in names:
+            if name in summaries and not is_pictures(recording.headers[name]):
+                values = np.asarray(usable.read(name))
+                stuck[name] = stuck_runs(values, usable.ends)
+                turning += _quaternions(name, values, usable)
     _print_overview(console, usable, task)
     if task is None and (fitting := _fitting_tasks(recording)):
         console.print(f"Arrays and shapes fit {', '.join(fitting)}; for units and windows: --task {fitting[0]}\n")
@@ -74,9 +78,8 @@ def inspect_data(
         if header.doubt:
             console.print(f"warning: '{name}' {header.doubt}", style="yellow")
     if task is None or task.name == RECORDED:
-        for name, values in numbers.items():
-            for sentence in _quaternions(name, values, usable):
-                console.print(f"note: {sentence}")
+        for sentence in turning:
+            console.print(f"note: {sentence}")
     left_out = sorted(set(recording.headers) - set(names))
     console.print(f"digest  {digest}" + (f"  (without {', '.join(left_out)})" if left_out else ""))
     if task is not None:

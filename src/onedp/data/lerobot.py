@@ -140,35 +140,36 @@ class Steps:
 
     def bad_rows(self, name: str) -> dict[int, str]:
         """Episodes whose file has no array ``name`` that can be used, and why; not those in ``bad_episodes``."""
+        return self._read(name)[1]
+
+    def column(self, name: str) -> ndarray:
+        """The array ``name`` of all steps; of bad episodes, which nobody may use, it holds zeros."""
+        return self._read(name)[0]
+
+    def _read(self, name: str) -> tuple[ndarray, dict[int, str]]:
+        """``column`` and ``bad_rows`` of an array."""
+        shape = tuple(int(n) for n in self.meta.features[name]["shape"])
+        values = np.zeros((int(self.ends[-1]), *shape), dtype=str(self.meta.features[name]["dtype"]))
         bad: dict[int, str] = {}
         for path, members in self.files.items():
             good = [each for each in members if each not in self.bad_episodes]
+            if not good:
+                continue
             try:
-                if good:
-                    self._rows(path, name)
+                rows = self._rows(path, name)
             except DataError as error:
                 if "pip install" in str(error):
                     raise
                 bad |= {each: f"has no '{name}' that can be used: {error}".rstrip(".") for each in good}
-        return bad
-
-    def column(self, name: str) -> ndarray:
-        """The array ``name`` of all steps; of bad episodes, which nobody may use, it holds zeros."""
-        shape = tuple(int(n) for n in self.meta.features[name]["shape"])
-        values = np.zeros((int(self.ends[-1]), *shape), dtype=str(self.meta.features[name]["dtype"]))
-        bad = {**self.bad_episodes, **self.bad_rows(name)}
-        for path, members in self.files.items():
-            if all(each in bad for each in members):
                 continue
-            rows = self._rows(path, name)
             start = 0
             for each in members:
                 length = self.meta.episodes[each].length
-                if each not in bad:
+                if each in good:
                     end = int(self.ends[each])
                     values[end - length : end] = rows[start : start + length]
                 start += max(0, length)
-        return values
+        return values, bad
 
     def _rows(self, path: Path, name: str) -> ndarray:
         """All rows of ``name`` in one file, of the shape that meta/ says; raises ``DataError``."""
