@@ -41,7 +41,6 @@ class Recipe:
     batch_size: int = 256
     lr: str = "1e-3"
     """Peak learning rate of the teacher."""
-    network: str = "mlp"
     pictures: tuple[str, ...] = ()
     """Further options of the teacher's training where it has cameras."""
 
@@ -102,7 +101,7 @@ def make(task: str, options: Options) -> None:
     if not (workspace / data).exists():
         collection = ["collect", task, "--episodes", str(recipe.demonstrations), "--noise", recipe.noise]
         processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
-    training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", recipe.network]
+    training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", "mlp"]
     training += [*PRECISION, *recipe.pictures]
     training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]
     run_once("training", task, teacher, training, workspace)

@@ -48,13 +48,10 @@ class FieldSpec:
                 f"'{self.name}' has {self.classes} classes and the dtype {self.dtype}; an index has at least one class "
                 "and a dtype of integers, such as int64."
             )
-        ends = [0, *(start + 4 for start in self.quaternions)]
-        starts = [*self.quaternions, self.size]
-        if self.quaternions and (len(self.shape) != 1 or any(a > b for a, b in zip(ends, starts, strict=True))):
-            raise SpecError(
-                f"Quaternions at {list(self.quaternions)} are not places of four numbers each, one after the other, in "
-                f"'{self.name}' of shape {self.shape}."
-            )
+        room = np.diff([-4, *self.quaternions, self.size])
+        if self.quaternions and (len(self.shape) != 1 or room.min() < 4):
+            where = f"quaternions at {list(self.quaternions)}"
+            raise SpecError(f"'{self.name}' of shape {self.shape} has no four numbers each for {where}.")
 
     @property
     def size(self) -> int:
@@ -181,10 +178,12 @@ class PolicySpec:
         if field.goal_of is None:
             return
         wished = [each for each in self.observations if each.name == field.goal_of and each.goal_of is None]
-        if not wished or (wished[0].shape, wished[0].dtype) != (field.shape, field.dtype):
+        if not wished or (wished[0].shape, wished[0].dtype, wished[0].quaternions) != (
+            field.shape, field.dtype, field.quaternions
+        ):  # fmt: skip
             raise SpecError(
                 f"'{field.name}' is the goal of '{field.goal_of}', which must be another observation of its shape "
-                f"{field.shape} and dtype {field.dtype}, and no goal itself; the observations are "
+                f"{field.shape}, dtype {field.dtype} and quaternions, and no goal itself; the observations are "
                 f"{[each.name for each in self.observations]}."
             )
 
