@@ -50,7 +50,9 @@ class FieldSpec:
             )
         room = np.diff([-4, *self.quaternions, self.size])
         if self.quaternions and (len(self.shape) != 1 or room.min() < 4):
-            raise SpecError(f"'{self.name}' {self.shape} has no four numbers each for quaternions at {self.quaternions}.")
+            raise SpecError(
+                f"'{self.name}' {self.shape} has no four numbers for each of quaternions {self.quaternions}."
+            )
 
     @property
     def size(self) -> int:
