@@ -50,9 +50,7 @@ class FieldSpec:
             )
         room = np.diff([-4, *self.quaternions, self.size])
         if self.quaternions and (len(self.shape) != 1 or room.min() < 4):
-            raise SpecError(
-                f"'{self.name}' {self.shape} has no four numbers for each of quaternions {self.quaternions}."
-            )
+            raise SpecError(f"'{self.name}' of shape {self.shape} has no room for quaternions at {self.quaternions}.")
 
     @property
     def size(self) -> int:

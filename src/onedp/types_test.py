@@ -235,7 +235,7 @@ def test_quaternions_are_places_of_four_numbers_and_make_no_other_field() -> Non
     assert again.observations[0].quaternions == (3, 10)
     assert field == FieldSpec("object", (14,), "m and quaternions")  # a policy of before fits the task of now
     for shape, starts in (((14,), (11,)), ((14,), (3, 6)), ((14,), (-1,)), ((14,), (10, 3)), ((7, 2), (3,))):
-        with pytest.raises(SpecError, match="has no four numbers for each of quaternions"):
+        with pytest.raises(SpecError, match="has no room for quaternions at"):
             FieldSpec("object", shape, "m", quaternions=starts)
     with pytest.raises(SpecError, match="dtype float32 and quaternions"):  # a goal is scaled and read as what it is of
         changed(observations=(field, FieldSpec("goal", (14,), "m and quaternions", goal_of="object")))

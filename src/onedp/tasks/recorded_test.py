@@ -128,7 +128,7 @@ def test_quaternions_are_found_where_they_are_said_to_be(tmp_path: Path) -> None
     for wrong in ("pose", "arm:3", "pose:-1", "pose:x"):
         with pytest.raises(DataError, match=r"expected FIELD:PLACE .* such as pose:3; the observations are pose"):
             recorded_task(tmp_path / "d.npz", READ, config(wrong))
-    with pytest.raises(OneDPError, match="has no four numbers for each of quaternions"):
+    with pytest.raises(OneDPError, match="has no room for quaternions at"):
         recorded_task(tmp_path / "d.npz", READ, config("pose:4"))
 
 
