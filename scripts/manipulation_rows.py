@@ -43,6 +43,8 @@ class Recipe:
     """Peak learning rate of the teacher."""
     pictures: tuple[str, ...] = ()
     """Further options of the teacher's training where it has cameras."""
+    students: tuple[str, ...] = ("onedp-s",)
+    """Methods of distillation."""
 
 
 RECIPES = {
@@ -53,6 +55,12 @@ RECIPES = {
     "lift-image": Recipe(
         250, 3600, 320, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
     ),
+    "lift-45": Recipe(400, 6000, 450, students=("onedp-s", "onedp-d")),
+    "coffee-lid": Recipe(400, 6000, 450, students=("onedp-s", "onedp-d")),
+    "pose-reset": Recipe(500, 6000, 450),
+    "pnp-milk": Recipe(300, 8000, 450),
+    "pnp-milk-move": Recipe(500, 8000, 450),
+    "pnp-anything": Recipe(640, 10000, 800),
 }
 """Call lift-image with ``--episodes 200``, and MUJOCO_GL=osmesa where there is no display."""
 
@@ -62,7 +70,7 @@ class Options:
     """What to make, and where."""
 
     tasks: tyro.conf.Positional[tuple[str, ...]]
-    """lift, can, square, metaworld-eight, lift-image."""
+    """Names in the table above."""
     workspace: Path
     """Folder for demonstrations and runs."""
     episodes: int = 500
@@ -97,7 +105,8 @@ def run_once(kind: str, task: str, out: str, arguments: list[str], workspace: Pa
 def make(task: str, options: Options) -> None:
     """All steps of one task."""
     recipe, workspace = RECIPES[task], options.workspace
-    data, teacher, student = f"{task}.hdf5", f"{task}-ddpm", f"{task}-onedp-s"
+    data, teacher = f"{task}.hdf5", f"{task}-ddpm"
+    students = [f"{task}-{method}" for method in recipe.students]
     if not (workspace / data).exists():
         collection = ["collect", task, "--episodes", str(recipe.demonstrations), "--noise", recipe.noise]
         processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
@@ -105,19 +114,20 @@ def make(task: str, options: Options) -> None:
     training += [*PRECISION, *recipe.pictures]
     training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]
     run_once("training", task, teacher, training, workspace)
-    distillation = ["distill", teacher, "--method", "onedp-s", "--data", data, "--steps", str(recipe.student_steps)]
-    distillation += PRECISION
-    run_once("distillation", task, student, distillation, workspace)
+    for method, student in zip(recipe.students, students, strict=True):
+        distillation = ["distill", teacher, "--method", method, "--data", data, "--steps", str(recipe.student_steps)]
+        kind = "distillation" if method == "onedp-s" else f"distillation {method}"
+        run_once(kind, task, student, [*distillation, *PRECISION], workspace)
     rows = workspace / f"rows-{options.first_seed}-{options.episodes}"
     rows.mkdir(exist_ok=True)
     for policy, sampler, name in (
-        (teacher, "ddim:10", f"{teacher}-ddim10.json"),
-        (student, "one-step", f"{student}.json"),
+        (teacher, ("--sampler", "ddim:10"), f"{teacher}-ddim10.json"),
+        *((student, (), f"{student}.json") for student in students),
     ):
         if not (rows / name).exists():
             starts = ["--episodes", str(options.episodes), "--first-seed", str(options.first_seed)]
             starts += ["--workers", str(options.workers), "--json", f"{rows.name}/{name}"]
-            processor_seconds("evaluate", policy, "--sampler", sampler, *starts, workspace=workspace)
+            processor_seconds("evaluate", policy, *sampler, *starts, workspace=workspace)
         if options.first_seed == TEST_STARTS_FROM:
             write_text(
                 RESULTS / ("metaworld" if task.startswith("metaworld") else "robosuite") / name,

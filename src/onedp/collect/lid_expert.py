@@ -38,9 +38,10 @@ class LidExpert:
         """Toss a coin for the way; draw speed and places."""
         self._side = 1.0 if rng.uniform() < 0.5 else -1.0
         self._speed = rng.uniform(0.6, 1.0)
-        self._radius = rng.uniform(0.075, 0.085)  # the hand, 0.2 m wide, goes over the edge of a lid of 0.1 m
-        self._aside = ASIDE_M + rng.uniform(0, 0.02)
-        self._inwards = rng.uniform(0.02, 0.045)
+        # places differ by little: a policy cannot see them before the gripper is there
+        self._radius = rng.uniform(0.078, 0.082)  # the hand, 0.2 m wide, goes over the edge of a lid of 0.1 m
+        self._aside = ASIDE_M + rng.uniform(0.005, 0.01)
+        self._inwards = rng.uniform(0.03, 0.035)
 
     def noise_share(self) -> float:
         """All of the noise, always."""

@@ -14,7 +14,7 @@ import logging
 import weakref
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -52,12 +52,23 @@ class Scene:
     camera: str = "agentview"
     module: str = ""
     """Where the environment is defined, if not in robosuite."""
+    horizon: int = 16
+    """Steps that policies of the task predict."""
+    n_obs_steps: int = 2
+    """Observations that they see."""
+
+    def for_reaction(self, n_obs_steps: int = 2) -> Scene:
+        """The same with chunks so long that some are left when 14 ticks of one are late, as after 669 ms.
+
+        ``n_obs_steps``: more where a motion must be seen.
+        """
+        return replace(self, horizon=32, n_obs_steps=n_obs_steps)
 
 
 SCENES = {
     "lift": Scene("Lift", object_size=10, max_steps=400, quaternions=(3,)),
     "can": Scene("PickPlaceCan", object_size=14, max_steps=400, quaternions=(3, 10)),
-    "pnp-milk": Scene("PickPlaceMilk", object_size=14, max_steps=400, quaternions=(3, 10)),
+    "pnp-milk": Scene("PickPlaceMilk", object_size=14, max_steps=400, quaternions=(3, 10)).for_reaction(),
     "square": Scene("NutAssemblySquare", object_size=14, max_steps=400, quaternions=(3, 10)),
     "tool-hang": Scene(
         "ToolHang", object_size=44, max_steps=700, quaternions=(3, 10, 17, 24, 31, 38), camera="sideview"
@@ -249,6 +260,8 @@ def robosuite_task(name: str, scene: Scene) -> Task:
             action_low=(-1.0,) * action.size,
             action_high=(1.0,) * action.size,
             rate_hz=RATE_HZ,
+            horizon=scene.horizon,
+            n_obs_steps=scene.n_obs_steps,
         ),
         make_env=partial(RobosuiteEnvironment, scene),
         features=partial(robosuite_features, scene),

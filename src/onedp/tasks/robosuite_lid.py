@@ -14,7 +14,7 @@ from numpy import ndarray
 from onedp.tasks.robosuite import RobosuiteEnvironment, Scene, robosuite_task
 from onedp.tasks.task import StepResult, Task
 
-SCENE = Scene("CoffeeLid", object_size=7, max_steps=300, module="onedp.tasks.robosuite_lid_scene")
+SCENE = Scene("CoffeeLid", object_size=7, max_steps=300, module="onedp.tasks.robosuite_lid_scene").for_reaction(4)
 """``object``: angle of the lid [rad], 0 closed; the hinge's middle; hinge minus gripper [m]."""
 
 BEHIND_M = 0.02
@@ -44,14 +44,8 @@ class CoffeeLidEnvironment(RobosuiteEnvironment):
         return replace(result, way=self._way)
 
 
-def _task() -> Task:
-    task = robosuite_task("coffee-lid", SCENE)
-    return replace(
-        task,
-        spec=replace(task.spec, horizon=32, n_obs_steps=4),  # 14 ticks of a chunk may be late
-        make_env=CoffeeLidEnvironment,
-        demonstrations="none of people; scripted, both ways: onedp collect",
-    )
-
-
-COFFEE_LID = _task()
+COFFEE_LID: Task = replace(
+    robosuite_task("coffee-lid", SCENE),
+    make_env=CoffeeLidEnvironment,
+    demonstrations="none of people; scripted, both ways: onedp collect",
+)

@@ -53,11 +53,9 @@ class LiftMoving:
             )
 
     def task(self, name: str) -> Task:
-        """``lift`` with a cube that moves. Chunks are long: 14 ticks of them may be late."""
-        lift = robosuite_task(name, SCENES["lift"])
+        """``lift`` with a cube that moves."""
         return replace(
-            lift,
-            spec=replace(lift.spec, horizon=32, n_obs_steps=4),
+            robosuite_task(name, SCENES["lift"].for_reaction(n_obs_steps=4)),
             make_env=self.make_env,
             max_steps=round(self.limit * RATE_HZ),
         )
@@ -82,10 +80,8 @@ class PoseReset(OnceOptions):
 
     def task(self, name: str) -> Task:
         """``lift`` with a cube that is moved once."""
-        lift = robosuite_task(name, SCENES["lift"])
         return replace(
-            lift,
-            spec=replace(lift.spec, horizon=32),
+            robosuite_task(name, SCENES["lift"].for_reaction()),
             make_env=self.make_env,
             max_steps=round(self.limit * RATE_HZ),
         )

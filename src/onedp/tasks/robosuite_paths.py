@@ -41,11 +41,9 @@ class MilkMove:
             raise OneDPError(f"{self.name} needs near, length and limit above 0 and a speed up to 1 m/s, not {self}.")
 
     def task(self, name: str) -> Task:
-        """``pnp-milk`` with a carton that moves. Chunks are long: 14 ticks of them may be late."""
-        milk = robosuite_task(name, SCENES["pnp-milk"])
+        """``pnp-milk`` with a carton that moves."""
         return replace(
-            milk,
-            spec=replace(milk.spec, horizon=32, n_obs_steps=4),
+            robosuite_task(name, SCENES["pnp-milk"].for_reaction(n_obs_steps=4)),
             make_env=self.make_env,
             max_steps=round(self.limit * RATE_HZ),
         )

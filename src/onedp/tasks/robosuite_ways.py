@@ -52,4 +52,4 @@ class Lift45Environment(CubeEnvironment):
         return self._grasp_yaw
 
 
-LIFT_45: Task = replace(robosuite_task("lift-45", SCENES["lift"]), make_env=Lift45Environment)
+LIFT_45: Task = replace(robosuite_task("lift-45", SCENES["lift"].for_reaction()), make_env=Lift45Environment)
