@@ -1,38 +1,53 @@
 #!/bin/sh
-# results/realtime-lift from nothing: demonstrations, teacher, student, the choice of re-planning, and the cells.
-# What is there already is kept, so it goes on where it was. Usage: measure_lift_moving.sh [WORKSPACE]
+# results/realtime-lift from nothing: demonstrations, teachers, students, and the cells, 100 starts each.
+# What is there already is kept, so it goes on where it was. Usage: measure_lift_moving.sh [WORKSPACE [PART]]
+# PART: policies, latencies, executors, or measured; default all.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 onedp=${ONEDP:-onedp}
 python=${PYTHON:-python}
+rows=${ROWS:-$root/results/realtime-lift}
+part=${2:-all}
 mkdir -p "${1:-runs/lift-moving}"
 cd "${1:-runs/lift-moving}"
 
 varied=lift-moving@speed=0.1,slowest=0
-[ -e lift-moving.hdf5 ] || "$onedp" collect $varied --episodes 500 --workers 1 --out lift-moving.hdf5
-[ -d teacher/policy ] || "$onedp" train --task $varied --data lift-moving.hdf5 --process ddpm --network unet-small \
-    --steps 6000 --batch-size 64 --threads 1 --cpu --out teacher
-[ -d onedp-s/policy ] || "$onedp" distill teacher --method onedp-s --data lift-moving.hdf5 --steps 600 --threads 1 --cpu \
-    --out onedp-s
-mkdir -p tuning
-for steps in 8 4; do # 0.64 and 0.92 of 25 starts
-    [ -e tuning/teacher-0.08-replan$steps.json ] || "$onedp" evaluate teacher --sampler ddim:10 \
-        --task lift-moving@speed=0.08 --episodes 25 --first-seed 200000 --replan $steps --workers 1 \
-        --json tuning/teacher-0.08-replan$steps.json
-done
+speeds="lift-moving@speed=0 lift-moving@speed=0.04 lift-moving@speed=0.08"
 
-cells() { # speed, latencies, executors, policy, steps between chunks
-    "$python" "$root/benchmarks/latency_grid.py" --tasks "lift-moving@speed=$1" --latencies $2 --executors $3 \
-        --policies "$4" --replan "$5" --starts "${STARTS:-25}" --folder "$root/results/realtime-lift"
+train() { # process
+    [ -d "$1/policy" ] || "$onedp" train --task $varied --data lift-moving.hdf5 --process "$1" --network mlp \
+        --mixed-precision bf16 --steps 6000 --batch-size 256 --lr 1e-3 --threads 1 --cpu --out "$1"
 }
-STARTS=100 cells 0.04 0.016 sync onedp-s 4
-for speed in 0 0.04 0.08; do
-    cells $speed "0 0.075" sync teacher@ddim:10 4
-    cells $speed "0 0.669" sync teacher@ddim:10 8
-    cells $speed "0 0.016" sync onedp-s 4
-    cells $speed "0 0.669" sync onedp-s 8
-    cells $speed 0.669 "drop-late rtc" teacher@ddim:10 8
-    cells $speed 0.669 sync teacher@ddpm:100 8
-done
-cells 0.04 0.669 drop-late onedp-s 8
-cells 0.04 0 sync teacher@ddpm:100 8
+distill() { # teacher, method, steps
+    [ -d "$2/policy" ] || "$onedp" distill "$1" --method "$2" --data lift-moving.hdf5 --mixed-precision bf16 \
+        --steps "$3" --threads 1 --cpu --out "$2"
+}
+cells() { # latencies, executors, policies; a new chunk every 8 steps
+    # shellcheck disable=SC2086
+    "$python" "$root/benchmarks/latency_grid.py" --tasks $speeds --latencies $1 --executors $2 --policies $3 --replan 8 \
+        --starts 100 --folder "$rows"
+}
+
+case "$part" in all | policies)
+    [ -e lift-moving.hdf5 ] || "$onedp" collect $varied --episodes 500 --noise 0.5 --workers 1 --out lift-moving.hdf5
+    train ddpm
+    train edm
+    distill ddpm onedp-s 450
+    distill ddpm onedp-d 450
+    distill edm consistency-policy 600
+    ;;
+esac
+paper="ddpm@ddpm:100 ddpm@ddim:10 consistency-policy@consistency:3 consistency-policy onedp-s onedp-d"
+case "$part" in all | latencies)
+    cells "paper 0" sync "$paper"
+    cells "0.016 0.075 0.2 0.35 0.669" sync "ddpm@ddim:10 onedp-s"
+    ;;
+esac
+case "$part" in all | executors)
+    cells paper "drop-late rtc ensemble" "$paper"
+    ;;
+esac
+case "$part" in all | measured)
+    cells "${MEASURED_DDPM_S:-0.25}" "sync drop-late rtc ensemble" ddpm@ddpm:100
+    ;;
+esac
