@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from onedp.evaluate.comparison import load_results
+from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
 from onedp.files import replaced_file
 
@@ -72,9 +72,9 @@ def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> 
 def table(results: Sequence[EvaluationResult]) -> str:
     """Markdown: one row a cell, and the latency budgets below."""
     lines = [
-        "| task | policy | sampler | latency | executor | replan | starts | success | score | time to success [s] | "
-        "dropped | repeated | starved | jump |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| task | policy | sampler | latency | executor | replan | starts | success | charged - not charged "
+        "| score | time to success [s] | dropped | repeated | starved | jump |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(results, key=lambda row: (row.task, row.policy, row.sampler, charged_s(row), row.label)):
         timing = row.timing
@@ -85,13 +85,25 @@ def table(results: Sequence[EvaluationResult]) -> str:
         lines.append(
             f"| {row.task} | {row.policy} | {row.sampler} | {1000 * charged_s(row):.0f} ms | "
             f"{how_of(row)} | {timing.replan_steps} | "
-            f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
+            f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | {_cost_of_latency(row, results)} | "
             f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
             f"{'-' if timing.completion_s is None else f'{timing.completion_s:.1f}'} | "
             f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
             f"{'-' if timing.seam_jump is None else f'{timing.seam_jump:.1f}'} |"
         )
     return "\n".join([*lines, "", *_budgets(results)])
+
+
+def _cost_of_latency(row: EvaluationResult, results: Sequence[EvaluationResult]) -> str:
+    """Paired difference of success to the cell without latency, sync, of the same policy, re-planning and starts."""
+    for other in results:
+        same = (*line_of(other)[:2], other.seeds) == (*line_of(row)[:2], row.seeds)
+        assert row.timing is not None
+        sync = f"sync, replan {row.timing.replan_steps}"
+        if same and other is not row and charged_s(other) == 0 and line_of(other)[2] == sync:
+            pair = PairedDifference.of(row, other)
+            return f"{pair.success_difference:+.2f} [{pair.success_ci95[0]:+.2f}, {pair.success_ci95[1]:+.2f}]"
+    return ""
 
 
 def lines_of(results: Sequence[EvaluationResult]) -> dict[tuple[str, str, str], list[EvaluationResult]]:
@@ -151,9 +163,7 @@ def draw_latencies(results: Sequence[EvaluationResult], path: Path) -> None:
         for (line_task, *name), rows in lines.items():
             if line_task == task:
                 number = names.index(tuple(name))
-                x = [
-                    1000 * charged_s(row) * (1 + 0.03 * number) + 10 for row in rows
-                ]
+                x = [1000 * charged_s(row) * (1 + 0.03 * number) + 10 for row in rows]
                 handles[", ".join(name)] = _points(upper, x, rows, _success, number, "-")
                 _points(lower, x, rows, second, number, "-")
         for axes in (upper, lower):

@@ -3,8 +3,8 @@
 python scripts/manipulation_rows.py lift can square --workspace ../runs/manipulation
 
 What is there already is not made again, so a call that was stopped goes on with the step it was in. Costs are
-processor times of whole commands (results/manipulation-cost.json): these runs take hours, and seldom have a machine to
-themselves.
+processor times of whole commands: these runs take hours, and seldom have a machine to themselves. They stand in
+results/manipulation-cost.json, with the ways that demonstrations went in tasks that have several.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import tyro
 
 from onedp.errors import OneDPError, unknown_choice
@@ -56,7 +58,7 @@ RECIPES = {
         250, 3600, 320, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
     ),
     "lift-45": Recipe(400, 6000, 450, students=("onedp-s", "onedp-d")),
-    "coffee-lid": Recipe(400, 6000, 450, students=("onedp-s", "onedp-d")),
+    "coffee-lid": Recipe(500, 8000, 800, noise="1", students=("onedp-s", "onedp-d")),
     "pose-reset": Recipe(500, 6000, 450),
     "pnp-milk": Recipe(300, 8000, 450),
     "pnp-milk-move": Recipe(500, 8000, 450),
@@ -97,9 +99,20 @@ def run_once(kind: str, task: str, out: str, arguments: list[str], workspace: Pa
     if (workspace / out).exists():
         raise OneDPError(f"{workspace / out} holds a run that was stopped. Remove it: its time would not be whole.")
     seconds = processor_seconds(*arguments, "--threads", "1", "--cpu", "--out", out, workspace=workspace)
-    about = json.loads(COSTS.read_text()) if COSTS.exists() else {"processor_seconds": {}}
-    about["processor_seconds"].setdefault(task, {})[kind] = round(seconds, 1)
+    note("processor_seconds", task, {kind: round(seconds, 1)})
+
+
+def note(kind: str, task: str, facts: dict[str, Any]) -> None:
+    """Write ``facts`` about ``task`` into results/manipulation-cost.json beside those that are there."""
+    about = json.loads(COSTS.read_text()) if COSTS.exists() else {}
+    about.setdefault(kind, {}).setdefault(task, {}).update(facts)
     write_json(COSTS, about)
+
+
+def ways_of(demonstrations: Path) -> dict[str, int]:
+    """How many demonstrations went each of the task's ways; empty where there is one."""
+    with h5py.File(demonstrations) as file:
+        return json.loads(file["data"].attrs["collected"]).get("ways", {})
 
 
 def make(task: str, options: Options) -> None:
@@ -110,6 +123,8 @@ def make(task: str, options: Options) -> None:
     if not (workspace / data).exists():
         collection = ["collect", task, "--episodes", str(recipe.demonstrations), "--noise", recipe.noise]
         processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
+    if ways := ways_of(workspace / data):
+        note("ways_of_demonstrations", task, ways)
     training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", "mlp"]
     training += [*PRECISION, *recipe.pictures]
     training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]

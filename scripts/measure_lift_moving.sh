@@ -40,7 +40,8 @@ esac
 paper="ddpm@ddpm:100 ddpm@ddim:10 consistency-policy@consistency:3 consistency-policy onedp-s onedp-d"
 case "$part" in all | latencies)
     cells "paper 0" sync "$paper"
-    cells "0.016 0.075 0.2 0.35 0.669" sync "ddpm@ddim:10 onedp-s"
+    cells "0.016 0.2 0.35 0.669" sync ddpm@ddim:10
+    cells "0.075 0.2 0.35 0.669" sync onedp-s
     ;;
 esac
 case "$part" in all | executors)

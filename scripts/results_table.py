@@ -12,18 +12,17 @@ from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
 from onedp.files import write_text
 from onedp.tasks.metaworld import NAMES
+from onedp.tasks.ways import describe_ways
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+MANIPULATION = json.loads((RESULTS / "manipulation-cost.json").read_text())
+"""Of scripts/manipulation_rows.py: processor times, and the ways of demonstrations."""
 REFERENCES = {
     "pusht-keypoints-ddpm": "ddim:10",
     "pusht-keypoints-edm": "heun:10",
     "pusht-state-ddpm": "ddim:10",
-    "lift-ddpm": "ddim:10",
-    "lift-image-ddpm": "ddim:10",
-    "can-ddpm": "ddim:10",
-    "square-ddpm": "ddim:10",
-    "metaworld-eight-ddpm": "ddim:10",
     "pusht-image-ddpm": "ddim:10",
+    **{f"{task}-ddpm": "ddim:10" for task in MANIPULATION["processor_seconds"]},
 }
 """Teacher to the sampler every comparison with it is made with; named before any number was seen."""
 
@@ -43,11 +42,11 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
-- TASK-ddpm and TASK-onedp-s of lift, can, square, lift-image and metaworld-eight: `python
+- TASK-ddpm, TASK-onedp-s and TASK-onedp-d of robosuite's tasks and metaworld-eight: `python
   scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the recipes and runs `onedp
-  collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5` (metaworld-eight 1). The
-  cost is a ratio of processor times of whole commands ([JSON](manipulation-cost.json)): these runs shared the machine
-  with other work, so their wall-clocks and latencies say little
+  collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5` (metaworld-eight and
+  coffee-lid 1). The cost is a ratio of processor times of whole commands ([JSON](manipulation-cost.json)): these runs
+  shared the machine with other work, so their wall-clocks and latencies say little
 - pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`; processor times of its training (from the
   process list just before its end) and distillation commands
 - visit0: `scripts/measure_visited_states.sh`, on tuning starts
@@ -80,8 +79,12 @@ def costs_of_other_machines() -> dict[str, float]:
 
 def costs_in_processor_time() -> dict[str, float]:
     """Student to the processor time of its distillation over that of its teacher's training, whole commands."""
-    seconds = json.loads((RESULTS / "manipulation-cost.json").read_text())["processor_seconds"]
-    return {f"{task}-onedp-s": each["distillation"] / each["training"] for task, each in seconds.items()}
+    return {
+        f"{task}-{method}": seconds[kind] / seconds["training"]
+        for task, seconds in MANIPULATION["processor_seconds"].items()
+        for kind, method in (("distillation", "onedp-s"), ("distillation onedp-d", "onedp-d"))
+        if kind in seconds
+    }
 
 
 def row(result: EvaluationResult, reference: EvaluationResult | None, cost: float | None) -> str:
@@ -124,6 +127,21 @@ def by_task(folder: Path) -> str:
     return "".join(lines)
 
 
+def ways() -> str:
+    """Success and the ways of demonstrations, teachers and students in tasks that have two."""
+    lines = ["\n## Tasks with two ways\n\n| | success | ways |\n|---|---|---|\n"]
+    for task, counts in MANIPULATION.get("ways_of_demonstrations", {}).items():
+        lines.append(f"| {task}, demonstrations | | {describe_ways(counts)} |\n")
+        for path in sorted((RESULTS / "robosuite").glob(f"{task}-*.json")):
+            result = load_results(path)
+            assert isinstance(result, EvaluationResult)
+            low, high = result.success_ci95
+            success = f"{result.success_rate:.3f} [{low:.3f}, {high:.3f}]"
+            lines.append(f"| {result.label} | {success} | {describe_ways(result.ways)} |\n")
+    lines.append("\nEpisodes that went no way, or none clearly, are not counted among the ways.\n")
+    return "".join(lines)
+
+
 def main() -> None:
     """Write one table a task, and the commands."""
     text = [
@@ -159,6 +177,7 @@ def main() -> None:
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
     text.append(by_task(RESULTS / "metaworld"))
+    text.append(ways())
     text.append("\n## Student against student, Push-T with keypoints, on the starts that both have\n\n")
     text.append("| student | other | starts | score | success |\n|---|---|---|---|---|\n")
     for names in STUDENTS:

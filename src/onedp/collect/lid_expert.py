@@ -64,7 +64,7 @@ class LidExpert:
     def _target(self, phase: Phase, lid: float, past: ndarray) -> ndarray:
         """Where to go, seen from the hinge [m]."""
         if phase is Phase.SIDE:
-            return np.array([-0.07, self._side * self._aside, self._radius])
+            return np.array([-0.09, self._side * self._aside, self._radius])
         if phase is Phase.BACK:
             return np.array([0.08, self._side * self._aside, self._radius])
         if phase is Phase.IN:
