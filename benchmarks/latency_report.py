@@ -207,6 +207,7 @@ def draw_executors(results: Sequence[EvaluationResult], path: Path) -> None:
                 _points(lower, x, rows, second, number, "none")
         labels = [f"{name}\n{-1000 * latency:.0f} ms" for latency, name in places]
         lower.set_xticks(range(len(places)), labels, rotation=40, ha="right", fontsize=7)
+        lower.set_xlim(-0.5, len(places) - 0.5)
     _finish(figure, panels, handles, scored, path)
 
 

@@ -124,6 +124,11 @@ class ChunkExecutor(ABC):
         return self._chunk[tick - self._begin :]
 
     @property
+    def moves_by_deltas(self) -> bool:
+        """Whether actions say how to move rather than where to."""
+        return self._hold is not None
+
+    @property
     def expected_delay(self) -> int:
         """The longest of the last delays [ticks], as RTC expects the next (arXiv 2506.07339, algorithm 1)."""
         return max(self._delays, default=0)

@@ -73,6 +73,22 @@ def test_real_time_chunking_goes_on_from_the_tail():
     assert answer[:, 0, 0].tolist() == [2, 1002]
 
 
+@pytest.mark.parametrize(("delay", "weights"), [(0, [0, 0, 0]), (1, [1, 1 / 2, 0]), (2, [1, 1, 2 / 3])])
+def test_deltas_are_kept_for_the_delay_and_fade_over_as_many_again(delay, weights):
+    """Kept to the end of the old chunk they would add up to a path that no observation corrects."""
+    executor = RealTimeChunkingExecutor(SPEC, hold=np.zeros_like)
+    requests = ChunkRequests(Continuing(), executor, seed=5)
+    for tick in range(delay):
+        executor.action(tick)
+    executor.deliver(chunk(), observed=0, usable=delay)
+    previous = requests.make(delay).previous
+    assert previous is not None
+    left = np.array(weights)
+    expected = np.where(left == 1, 1.0, left * np.expm1(left) / np.expm1(1.0))
+    np.testing.assert_allclose(previous.weights[0, :3], expected, rtol=1e-6)
+    assert previous.weights[0, 4:].max() == 0
+
+
 def test_the_soft_mask_is_rtcs():
     c = np.array([3, 2, 1]) / 4  # (H - s - i) / (H - s - d + 1) for H - s = 5, d = 2, i = 2, 3, 4
     expected = [1, 1, *(c * np.expm1(c) / np.expm1(1)), 0, 0]
