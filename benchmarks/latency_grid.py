@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import tyro
 from latency_report import read_cells, report
 
 from onedp.errors import OneDPError
-from onedp.evaluate.comparison import save_results
+from onedp.evaluate.comparison import load_results, save_results
+from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.tasks import get_task
 
@@ -53,7 +55,7 @@ class Cell:
 
     @property
     def file(self) -> str:
-        """Says everything that makes the cell different from others."""
+        """Policy, task, timing and noise; ``main`` refuses two cells with one name."""
         request = self.request
         parts = [request.task, request.policy.rstrip("/").rsplit("/", 1)[-1], request.sampler or "own"]
         parts += [Path(request.latency).stem if "/" in request.latency else request.latency, request.executor]
@@ -88,12 +90,31 @@ def cells_of(options: Options) -> list[Cell]:
     return cells
 
 
+def refuse_mixed(cells: Sequence[Cell], folder: Path) -> None:
+    """Raises ``OneDPError`` for two cells with one file name, or files that are there with other starts."""
+    names = [cell.file for cell in cells]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise OneDPError(f"Two cells of the grid would both be {twice[0]}. Give policies and latencies other names.")
+    for cell in cells:
+        path, request = folder / cell.file, cell.request
+        there = load_results(path) if path.exists() else None
+        if isinstance(there, EvaluationResult) and (there.episodes, there.first_seed) != (
+            request.episodes,
+            request.first_seed,
+        ):
+            raise OneDPError(
+                f"{path} has {there.episodes} starts from {there.first_seed}, {request.episodes} from "
+                f"{request.first_seed} are wanted. Remove it, or choose another --folder."
+            )
+
+
 def main(options: Options) -> None:
     """Make what is missing, then table and plots of everything in the folder."""
     options.folder.mkdir(parents=True, exist_ok=True)
     cells = [] if options.plot_only else cells_of(options)
     for cell in cells:
         get_task(str(cell.request.task))  # a misspelt one is known before the first hour
+    refuse_mixed(cells, options.folder)
     for number, cell in enumerate(cells, start=1):
         path = options.folder / cell.file
         if not path.exists():

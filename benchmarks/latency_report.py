@@ -20,10 +20,14 @@ HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away), in units of the action. Intervals are at 95 %. Without latency drop-late does what sync does; where an
+fades it away), in units of the action. Time to success counts from the start of the episode. The passes that rtc adds
+(a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose among
+four noises and fade over. Intervals are at 95 %. Without latency drop-late does what sync does; where an
 executor was not run without latency, its budget is measured against sync. `latency_ms` in the files depends on what
 else the machine did.
 """
+LOWEST_SUCCESS = 0.2
+"""Of a policy without latency, for it to have a latency budget."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -59,10 +63,11 @@ def line_of(result: EvaluationResult) -> tuple[str, str, str]:
 def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> float | None:
     """The largest latency [s], of those measured, up to which ``share`` of the success without latency is kept.
 
-    None when there is no result without latency. Of one policy, task and executor.
+    None when there is no result without latency, or its success is below ``LOWEST_SUCCESS``: nothing would be lost of
+    nothing. Of one policy, task and executor. Of results with equally many ticks the worst counts.
     """
-    rows = sorted(results, key=charged_s)
-    if not rows or charged_s(rows[0]) > 0:
+    rows = sorted(results, key=lambda row: (charged_s(row), row.success_rate))
+    if not rows or charged_s(rows[0]) > 0 or rows[0].success_rate < LOWEST_SUCCESS:
         return None
     wanted = share * rows[0].success_rate
     kept = list(itertools.takewhile(lambda row: row.success_rate >= wanted, rows))

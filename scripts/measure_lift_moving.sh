@@ -15,10 +15,12 @@ varied=lift-moving@speed=0.1,slowest=0
 speeds="lift-moving@speed=0 lift-moving@speed=0.04 lift-moving@speed=0.08"
 
 train() { # process
+    if [ -e "$1/run.json" ] && [ ! -d "$1/policy" ]; then "$onedp" train --resume "$1"; fi
     [ -d "$1/policy" ] || "$onedp" train --task $varied --data lift-moving.hdf5 --process "$1" --network mlp \
         --mixed-precision bf16 --steps 6000 --batch-size 256 --lr 1e-3 --threads 1 --cpu --out "$1"
 }
 distill() { # teacher, method, steps
+    if [ -e "$2/run.json" ] && [ ! -d "$2/policy" ]; then "$onedp" distill --resume "$2"; fi
     [ -d "$2/policy" ] || "$onedp" distill "$1" --method "$2" --data lift-moving.hdf5 --mixed-precision bf16 \
         --steps "$3" --threads 1 --cpu --out "$2"
 }

@@ -47,7 +47,14 @@ def cell(request):
     counters = Counters(executed=10, dropped=5, repeated=4, starved=1)
     timing = Timing.of(execution, PUSHT_KEYPOINTS.spec, 50.0, [counters], [seams], [100])
     skill = 0.9 - 3 * latency
-    return fake_evaluation(request.policy, request.sampler or "one-step", skill=skill, task=request.task, timing=timing)
+    return fake_evaluation(
+        request.policy,
+        request.sampler or "one-step",
+        skill=skill,
+        task=request.task,
+        timing=timing,
+        episodes=request.episodes,
+    )
 
 
 def test_a_grid_that_was_stopped_goes_on_where_it_was(grid, tmp_path, monkeypatch):
@@ -65,12 +72,13 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(grid, tmp_path, monkeypatc
         tasks=("pusht-drift@speed=10",),
         latencies=("0", "0.1", "0.2"),
         executors=("sync",),
+        starts=50,
         folder=tmp_path,
     )
     with pytest.raises(KeyboardInterrupt):
         grid.main(options)
     assert [(each.latency, each.policy, each.episodes) for each in made[:2]] == [
-        ("0", "student", 25),
+        ("0", "student", 50),
         ("0", "teacher", 10),
     ]
     grid.main(options)
@@ -113,6 +121,19 @@ def test_the_budget_ends_before_the_first_latency_that_costs_too_much(budget):
     assert budget(rows, share=0.5) == 0.6
     assert budget([row(0.1, 0.8)]) is None
     assert budget([]) is None
+    assert budget([row(0.0, 0.04), row(0.6, 0.04)]) is None  # nothing is lost of nothing
+    assert budget([row(0.0, 1.0), row(0.1, 1.0), row(0.1, 0.5)]) == 0.0  # of equal ticks the worst counts
+
+
+def test_cells_are_never_mixed_up(grid, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "evaluate", cell)
+    options = grid.Options(policies=("a/teacher",), tasks=("pusht-drift",), latencies=("0",), folder=tmp_path)
+    both = dataclasses.replace(options, policies=("a/teacher", "b/teacher"))
+    with pytest.raises(OneDPError, match=r"would both be pusht-drift--teacher--own--0--sync\.json"):
+        grid.main(both)
+    grid.main(dataclasses.replace(options, starts=50))
+    with pytest.raises(OneDPError, match="has 50 starts from 100000, 25 from 100000 are wanted"):
+        grid.main(options)
 
 
 def test_wrong_grids_are_refused_before_anything_is_evaluated(grid, tmp_path, monkeypatch):

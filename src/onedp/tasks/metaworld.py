@@ -147,6 +147,16 @@ def _features(fields: tuple[FieldSpec, ...], arrays: Mapping[str, ndarray]) -> d
     return {field.name: np.asarray(arrays[field.name], dtype=field.dtype) for field in present}
 
 
+def rest(obs: Mapping[str, ndarray]) -> ndarray:
+    """The hand stays where it is, and so do the fingers."""
+    return np.zeros(ACTION.size, dtype=np.float32)
+
+
+def hold(last: ndarray) -> ndarray:
+    """The hand stays where it is, and the fingers do what they were told last."""
+    return np.array([0.0, 0.0, 0.0, last[3]], dtype=last.dtype)
+
+
 def _task(name: str, make_env: Callable[[], Environment], fields: tuple[FieldSpec, ...]) -> Task:
     return Task(
         name=PREFIX + name,
@@ -163,6 +173,8 @@ def _task(name: str, make_env: Callable[[], Environment], fields: tuple[FieldSpe
         max_steps=MAX_STEPS,
         demonstrations="none of people; scripted: onedp collect",
         raw_fields=fields,
+        rest_action=rest,
+        hold_action=hold,
     )
 
 

@@ -69,6 +69,14 @@ def test_the_first_observation_has_the_objects_pose_as_the_gripper_sees_it(name:
     np.testing.assert_allclose(np.linalg.norm(obs["object"][3:7]), 1.0, atol=1e-5)
 
 
+def test_a_hand_of_metaworld_that_waits_stays_and_keeps_its_grip() -> None:
+    task = TASKS["metaworld-push"]
+    assert task.hold_action is not None
+    assert task.rest_action is not None
+    assert task.hold_action(np.array([0.3, -0.2, 0.1, 0.7], dtype=np.float32)).tolist() == pytest.approx([0, 0, 0, 0.7])
+    assert task.rest_action({}).tolist() == [0, 0, 0, 0]
+
+
 @pytest.mark.slow
 @pytest.mark.metaworld
 def test_metaworld_shows_the_goal_and_forgets_the_layout_before() -> None:
