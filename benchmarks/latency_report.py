@@ -78,8 +78,8 @@ def table(results: Sequence[EvaluationResult]) -> str:
     """Markdown: one row a cell, and the latency budgets below."""
     lines = [
         "| task | policy | sampler | latency | executor | replan | starts | success | charged - not charged "
-        "| score | time to success [s] | dropped | repeated | starved | jump |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| executor - sync | score | time to success [s] | dropped | repeated | starved | jump |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(results, key=lambda row: (row.task, row.policy, row.sampler, charged_s(row), row.label)):
         timing = row.timing
@@ -90,7 +90,8 @@ def table(results: Sequence[EvaluationResult]) -> str:
         lines.append(
             f"| {row.task} | {row.policy} | {row.sampler} | {1000 * charged_s(row):.0f} ms | "
             f"{how_of(row)} | {timing.replan_steps} | "
-            f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | {_cost_of_latency(row, results)} | "
+            f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
+            f"{_against_sync(row, results, 0.0)} | {_against_sync(row, results, charged_s(row))} | "
             f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
             f"{'-' if timing.completion_s is None else f'{timing.completion_s:.1f}'} | "
             f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
@@ -99,13 +100,12 @@ def table(results: Sequence[EvaluationResult]) -> str:
     return "\n".join([*lines, "", *_budgets(results)])
 
 
-def _cost_of_latency(row: EvaluationResult, results: Sequence[EvaluationResult]) -> str:
-    """Paired difference of success to the cell without latency, sync, of the same policy, re-planning and starts."""
+def _against_sync(row: EvaluationResult, results: Sequence[EvaluationResult], latency_s: float) -> str:
+    """Paired difference of success to the sync cell at ``latency_s`` of the same policy, re-planning and starts."""
+    assert row.timing is not None
+    sync = (*line_of(row)[:2], f"sync, replan {row.timing.replan_steps}")
     for other in results:
-        same = (*line_of(other)[:2], other.seeds) == (*line_of(row)[:2], row.seeds)
-        assert row.timing is not None
-        sync = f"sync, replan {row.timing.replan_steps}"
-        if same and other is not row and charged_s(other) == 0 and line_of(other)[2] == sync:
+        if other is not row and line_of(other) == sync and charged_s(other) == latency_s and other.seeds == row.seeds:
             pair = PairedDifference.of(row, other)
             return f"{pair.success_difference:+.2f} [{pair.success_ci95[0]:+.2f}, {pair.success_ci95[1]:+.2f}]"
     return ""
@@ -168,6 +168,7 @@ def draw_latencies(results: Sequence[EvaluationResult], path: Path) -> None:
         for (line_task, *name), rows in lines.items():
             if line_task == task:
                 number = names.index(tuple(name))
+                # lines stand beside each other, and 0 has a place on the logarithmic axis
                 x = [1000 * charged_s(row) * (1 + 0.03 * number) + 10 for row in rows]
                 handles[", ".join(name)] = _points(upper, x, rows, _success, number, "-")
                 _points(lower, x, rows, second, number, "-")

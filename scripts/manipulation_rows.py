@@ -72,7 +72,7 @@ class Options:
     """What to make, and where."""
 
     tasks: tyro.conf.Positional[tuple[str, ...]]
-    """Names in the table above."""
+    """Tasks that have a recipe here; a wrong name lists them."""
     workspace: Path
     """Folder for demonstrations and runs."""
     episodes: int = 500

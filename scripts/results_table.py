@@ -130,7 +130,7 @@ def by_task(folder: Path) -> str:
 def ways() -> str:
     """Success and the ways of demonstrations, teachers and students in tasks that have two."""
     lines = ["\n## Tasks with two ways\n\n| | success | ways |\n|---|---|---|\n"]
-    for task, counts in MANIPULATION.get("ways_of_demonstrations", {}).items():
+    for task, counts in MANIPULATION["ways_of_demonstrations"].items():
         lines.append(f"| {task}, demonstrations | | {describe_ways(counts)} |\n")
         for path in sorted((RESULTS / "robosuite").glob(f"{task}-*.json")):
             result = load_results(path)

@@ -36,9 +36,7 @@ def prefix_weights(length: int, overlap: int, delay: int) -> Float32[ndarray, " 
     """RTC's soft mask (arXiv 2506.07339, eq. 5) over a chunk of ``length`` actions.
 
     1 for the ``delay`` actions that will be executed before the chunk comes, then falling to 0 at the end of the
-    ``overlap`` with the chunk before. Where actions are deltas ``ChunkRequests`` ends it after ``delay`` more actions:
-    deltas that are kept add up to a path that no observation corrects, and lift-moving succeeded in 0.33 of 100 starts
-    instead of 0.91 when they were kept to the end of the old chunk.
+    ``overlap`` with the chunk before.
     """
     i = np.arange(length)
     overlap, delay = min(overlap, length), min(delay, overlap)
@@ -78,6 +76,7 @@ class ChunkRequests:
             actions[0, :overlap] = tail
         delay = self._executor.expected_delay if soft else overlap
         if soft and self._executor.moves_by_deltas:
+            # Deltas that are kept add up to a path that no observation corrects, so they are let go early.
             overlap = min(overlap, 2 * delay)
         return Continuation(actions, prefix_weights(spec.chunk_length, overlap, delay)[None])
 
