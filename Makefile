@@ -3,7 +3,7 @@
 # make test ARGS="-m 'not slow'"         further arguments for pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv simulators test lint format demo wheel clean
+.PHONY: help venv simulators ray test lint format demo wheel clean
 
 BIN := .venv/bin
 
@@ -17,6 +17,9 @@ venv: ## prepare .venv with pinned dependencies (instant when nothing changed)
 
 simulators: venv ## add robosuite and Meta-World to .venv (about 200 MB; no compiler needed)
 	$(BIN)/python -m pip install --no-deps -r requirements/simulators.txt
+
+ray: venv ## add Ray to .venv (about 80 MB), for --ray and its tests
+	$(BIN)/python -m pip install --constraint requirements/lock.txt -r requirements/ray.txt
 
 test: lint ## all checks and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)

@@ -12,6 +12,7 @@ from onedp.cli.main import main
 from onedp.evaluate.heldout_test import make_policy, write_data
 from onedp.export.export import export_policy
 from onedp.policy import save_policy
+from onedp.runtime.latency import HistogramLatency, parse_latency
 
 LEROBOT = "is no graph for a runtime but a policy for LeRobot, which runs it; or make a policy of it with: onedp import"
 
@@ -148,6 +149,11 @@ def test_precisions_have_two_spellings(folder, tmp_path, name):
     main([*arguments, "--out", str(tmp_path / "out")])
     rows = json.loads((tmp_path / "out/latency.json").read_text())["rows"]
     assert [row["precision"] for row in rows] == ["float32"]
+    (recorded,) = (tmp_path / "out/recorded").iterdir()  # what evaluate --latency FILE reads
+    charged = parse_latency(str(recorded), nfe=1, measure=list)
+    assert isinstance(charged, HistogramLatency)
+    assert sum(charged.counts) == 2
+    assert charged.quantile(0.5) == pytest.approx(rows[0]["p50_ms"] / 1000)
 
 
 @pytest.mark.parametrize("name", ["bf16", "bfloat16"])

@@ -27,14 +27,15 @@ class Latency:
     rounds: int = 100
     """Rounds after warm-up; in each every policy answers once in every runtime."""
     out: Path | None = None
-    """Folder for latency.json and latency.svg."""
+    """Folder for latency.json, latency.svg, and every time that was taken, a file a row in recorded/: evaluate and
+    live charge such a file with --latency FILE."""
 
     def run(self) -> None:
         """Measure, print, write."""
         import tempfile
 
         from onedp.cli.latency_table import print_latency
-        from onedp.evaluate.latency import latency_json, latency_rows, measure
+        from onedp.evaluate.latency import latency_json, latency_rows, measure, recorded_name
         from onedp.evaluate.machine_speed import measure_speed
         from onedp.files import require_writable, write_json, write_text
         from onedp.machine import command_line, cpu_name, usable_cores
@@ -45,14 +46,20 @@ class Latency:
         with tempfile.TemporaryDirectory() as workspace:
             timed = [each for text in self.policies for each in self._timed(text, Path(workspace))]
             speeds = {threads: measure_speed(threads) for threads in self.threads}
-            rows = latency_rows(timed, measure(timed, self.rounds), speeds)
+            times_ms = measure(timed, self.rounds)
+            rows = latency_rows(timed, times_ms, speeds)
         print_latency(rows, speeds)
         if self.out is not None:
             from onedp.report.latency_plot import latency_plot
+            from onedp.runtime.latency import save_latencies
 
             facts = {"command": command_line(), "cpu": cpu_name(), "cores": usable_cores(), "rounds": self.rounds}
             write_json(self.out / "latency.json", latency_json(rows, speeds, facts))
             write_text(self.out / "latency.svg", latency_plot(rows))
+            for row, own in zip(rows, times_ms, strict=True):
+                facts = {"policy": row.label, "runtime": row.runtime, "precision": row.precision}
+                path = self.out / "recorded" / recorded_name(row)
+                save_latencies(path, [value / 1000 for value in own], {**facts, "threads": row.threads})
 
     def _check(self) -> None:
         from onedp.backends.runtimes import RUNTIMES, check_threads, parse_precision

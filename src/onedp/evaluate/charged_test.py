@@ -11,11 +11,12 @@ from onedp.errors import OneDPError
 from onedp.evaluate.rollout import rerun_episode, run_group
 from onedp.runtime.clock import VirtualClock
 from onedp.runtime.execution import Execution
-from onedp.runtime.executor import Counters, Seams
+from onedp.runtime.executor import EXECUTORS, Counters, Seams
 from onedp.runtime.latency import FixedLatency, HistogramLatency
 from onedp.runtime.limits import ActionLimiter
 from onedp.runtime.loop import ControlLoop, Observation
 from onedp.runtime.planner import ChargedPlanner
+from onedp.runtime.requests import NOISES
 from onedp.runtime.resampled import at_control_rate
 from onedp.runtime.watchdog import Watchdog, WatchdogLimits
 from onedp.tasks import StepResult, Task
@@ -83,6 +84,20 @@ class OnTime:
         return actions.astype(np.float32)
 
 
+@dataclass
+class GoingOn(OnTime):
+    """The same, drawn towards the chunk before as far as its weights say; warm noise is made of that chunk too."""
+
+    def infer_continuing(self, obs, noise, previous):
+        weights = previous.weights[..., None]
+        return ((1 - weights) * self.infer(obs, noise) + weights * previous.actions).astype(np.float32)
+
+    def warm_noise(self, noise, previous):
+        warm = noise.copy()
+        warm[:, 0, 1:] += previous.weights[..., None] * np.sin(previous.actions)
+        return warm
+
+
 def actions_of(execution: Execution, policy=None, task: Task = TASK) -> tuple[list[float], Counters, Seams]:
     env = Metronome()
     (rollout,) = run_group(policy or OnTime(), task, [env], [1], execution)
@@ -131,11 +146,14 @@ def test_replanning_is_said_in_steps_of_the_policy():
     assert seams.chunks == 2
 
 
-@pytest.mark.parametrize("executor", ["sync", "drop-late", "ensemble"])
+@pytest.mark.parametrize("hold_action", [None, lambda last: 0.5 * last])
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("latency_s", [0.0, 0.02, 0.1, 0.25, 0.6])
-def test_an_evaluation_is_what_the_robots_loop_does_on_a_virtual_clock(executor, latency_s):
-    policy, execution = OnTime(noise_scale=0.1), Execution(FixedLatency(latency_s), executor, replan_steps=2)
-    task = replace(TASK, ticks_per_step=2)
+def test_an_evaluation_is_what_the_robots_loop_does_on_a_virtual_clock(executor, latency_s, noise, hold_action):
+    policy = GoingOn(noise_scale=0.1)
+    execution = Execution(FixedLatency(latency_s), executor, replan_steps=2, noise=noise)
+    task = replace(TASK, ticks_per_step=2, hold_action=hold_action)
     actions, counters, _ = actions_of(execution, policy, task)
 
     clock = VirtualClock()
@@ -153,7 +171,7 @@ def test_an_evaluation_is_what_the_robots_loop_does_on_a_virtual_clock(executor,
 
     commands: dict[int, np.ndarray] = {}
     control = at_control_rate(policy, task.control_hz)
-    loop_executor = execution.make_executor(control.spec, ticks_per_step=2)
+    loop_executor = execution.make_executor(control.spec, ticks_per_step=2, hold=task.hold_action)
     robot = Robot()
     loop = ControlLoop(
         robot,
@@ -163,6 +181,7 @@ def test_an_evaluation_is_what_the_robots_loop_does_on_a_virtual_clock(executor,
         ActionLimiter(control.spec, max_step=1e9),
         Watchdog(WatchdogLimits(100.0, 100.0), clock, robot.stop),
         clock,
+        noise,
     )
     loop.run(ticks=12, seed=1)
     found = [float(np.round(commands[tick][0], 4)) if tick in commands else -1.0 for tick in range(12)]

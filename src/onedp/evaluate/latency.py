@@ -165,6 +165,12 @@ def latency_rows(
     return rows
 
 
+def recorded_name(row: LatencyRow) -> str:
+    """Name of the file with a row's times."""
+    text = f"{row.label}--{row.runtime}--{row.precision}--{row.threads}"
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in text) + ".json"
+
+
 def latency_json(rows: Sequence[LatencyRow], speeds: dict[int, MachineSpeed], facts: dict[str, Any]) -> dict[str, Any]:
     """What ``latency.json`` holds."""
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from onedp.errors import OneDPError
+from onedp.files import write_json
 
 HISTOGRAM_FORMAT = "onedp.latency-histogram/1"
 ROUNDING_TICKS = 1e-6
@@ -152,6 +153,11 @@ class HistogramLatency:
             raise OneDPError(f"The latencies {path} cannot be read ({error.strerror}); {expected}.") from error
         except (UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
             raise OneDPError(f"{path} holds no latencies ({type(error).__name__}: {error}); {expected}.") from error
+
+
+def save_latencies(path: Path, latencies_s: Sequence[float], facts: Mapping[str, Any]) -> None:
+    """Write every recorded latency [s] to ``path``, for ``HistogramLatency.read``; ``facts``: where they are from."""
+    write_json(path, {"format": HISTOGRAM_FORMAT, **facts, "latencies_s": [float(value) for value in latencies_s]})
 
 
 def paper_latency(nfe: int) -> FixedLatency:

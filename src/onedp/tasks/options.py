@@ -39,11 +39,16 @@ def task_with_options(name: str, families: Families) -> Task:
         key, _, value = part.partition("=")
         if key not in valid:
             raise OneDPError(unknown_choice(f"option of {family}", key, valid))
+        if key in values:
+            raise OneDPError(f"The option '{key}' of {family} is given twice, in '{name}'.")
         values[key] = _number(value)
         if not math.isfinite(values[key]):
             raise OneDPError(f"The option '{part}' of {family} is no number: expected {key}=NUMBER.")
     options: TaskOptions = families[family](**values)
-    return options.task(name)
+    task = options.task(name)
+    if task.max_steps < 1:
+        raise OneDPError(f"'{name}' would be over before its first control tick of {1 / task.control_hz:g} s.")
+    return task
 
 
 def _number(text: str) -> float:

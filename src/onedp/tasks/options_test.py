@@ -39,6 +39,8 @@ def test_options_go_to_the_dataclass_and_the_name_is_kept(name: str, steps: int)
         ("windy@wind=much", "The option 'wind=much' of windy is no number: expected wind=NUMBER"),
         ("windy@wind", "The option 'wind' of windy is no number"),
         ("windy@wind=nan", "The option 'wind=nan' of windy is no number"),
+        ("windy@wind=1,wind=2", "The option 'wind' of windy is given twice, in 'windy@wind=1,wind=2'"),
+        ("windy@wind=0", "'windy@wind=0' would be over before its first control tick of 0.1 s"),
     ],
 )
 def test_what_is_wrong_is_named(name: str, message: str) -> None:

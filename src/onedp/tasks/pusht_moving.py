@@ -20,6 +20,8 @@ TICKS_PER_STEP = 5
 CONTROL_HZ = PUSHT_KEYPOINTS.spec.rate_hz * TICKS_PER_STEP
 DRIFT_MARGIN_PX = 130.0
 """The T turns back where its origin comes so near to a wall."""
+LONGEST_NUDGE_PX = (WORKSPACE_PX - 2 * DRIFT_MARGIN_PX) / 2
+"""One that would end too near to a wall goes the other way, which must not lead to the wall over there."""
 CLEARANCE_PX = 150.0
 """A T that is put somewhere else keeps its origin so far from the disc: no part of it lands on it."""
 
@@ -31,7 +33,7 @@ class Drift:
     speed: float = 4.0
     """Speed of the slide [px/s], in a direction of the episode's own; the T turns back near the walls."""
     nudge: float = 0.0
-    """Length of a nudge [px], in a random direction."""
+    """Length of a nudge [px], in a random direction; at most ``LONGEST_NUDGE_PX``."""
     every: float = 4.0
     """Mean time between nudges [s]; their times are random."""
     limit: float = 30.0
@@ -40,8 +42,11 @@ class Drift:
     name = "pusht-drift"
 
     def __post_init__(self) -> None:
-        if self.speed < 0 or self.nudge < 0 or self.every <= 0 or self.limit <= 0:
-            raise OneDPError(f"Speed and nudge of {self.name} must be 0 or more, every and limit above 0, not {self}.")
+        if self.speed < 0 or not 0 <= self.nudge <= LONGEST_NUDGE_PX or self.every <= 0 or self.limit <= 0:
+            raise OneDPError(
+                f"{self.name} needs a speed of 0 or more, a nudge of 0 to {LONGEST_NUDGE_PX:g} px, every and limit "
+                f"above 0, not {self}."
+            )
 
     def task(self, name: str) -> Task:
         """The task of these options."""

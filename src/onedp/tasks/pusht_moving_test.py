@@ -7,8 +7,14 @@ import pytest
 
 from onedp.errors import OneDPError
 from onedp.tasks import get_task
-from onedp.tasks.pusht import PUSHT_KEYPOINTS, PushTEnvironment
-from onedp.tasks.pusht_moving import CLEARANCE_PX, CONTROL_HZ, DriftEnvironment, ResetEnvironment
+from onedp.tasks.pusht import PUSHT_KEYPOINTS, WORKSPACE_PX, PushTEnvironment
+from onedp.tasks.pusht_moving import (
+    CLEARANCE_PX,
+    CONTROL_HZ,
+    LONGEST_NUDGE_PX,
+    DriftEnvironment,
+    ResetEnvironment,
+)
 
 CORNER = np.array([20.0, 20.0])
 
@@ -60,6 +66,17 @@ def test_directions_are_the_episodes_own_and_repeat() -> None:
     np.testing.assert_array_equal(paths[2], block_path("pusht-drift", 2, ticks=50))
     headings = {tuple(np.round(path[1] - path[0], 3)) for path in paths.values()}
     assert len(headings) == 4
+
+
+def test_nudges_never_push_the_t_out() -> None:
+    longest = f"pusht-drift@speed=0,nudge={LONGEST_NUDGE_PX},every=0.2"
+    for seed in range(3):
+        path = block_path(longest, seed, ticks=300)
+        assert np.abs(np.diff(path, axis=0)).max() > 50  # it was nudged
+        assert path.min() > 0
+        assert path.max() < WORKSPACE_PX
+    with pytest.raises(OneDPError, match="a nudge of 0 to 126 px"):
+        get_task("pusht-drift@nudge=2000")
 
 
 def test_nudges_come_at_random_times() -> None:
@@ -116,7 +133,7 @@ def test_options_belong_to_the_name() -> None:
     [
         ("pusht-drift@sped=3", "Unknown option of pusht-drift 'sped'. Did you mean 'speed'"),
         ("pusht-drift@speed=fast", "The option 'speed=fast' of pusht-drift is no number"),
-        ("pusht-drift@speed=-1", "must be 0 or more"),
+        ("pusht-drift@speed=-1", "needs a speed of 0 or more"),
         ("pusht-reset@earliest=9", "needs 0 < earliest <= latest"),
         ("pusht-reset@speed=1", "Unknown option of pusht-reset 'speed'"),
     ],
