@@ -97,7 +97,7 @@ class PushTLab(Lab):
     def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
         """A method of the table with its preset, for as many steps as the budget is worth."""
         assert contestant.method is not None
-        preset = recipe(contestant.method, contestant.preset)
+        preset = recipe(contestant.method, contestant.preset, contestant.process)
         steps, step_cost = self._steps(contestant, preset, budget)
         weights = self._weights(contestant.process)
         run = self._run(contestant, fitted(preset, steps, weights), self._loop(steps, preset.batch_size, seed))

@@ -109,7 +109,7 @@ class TwoModesLab(Lab):
     def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
         """A method of the table with its preset, for as many steps as the budget is worth."""
         assert contestant.method is not None
-        preset = recipe(contestant.method, contestant.preset)
+        preset = recipe(contestant.method, contestant.preset, contestant.process)
 
         def config_for(steps: int) -> MethodConfig:
             return fitted(preset, steps, self.weights)

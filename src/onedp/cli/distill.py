@@ -24,10 +24,10 @@ class Distill:
 
     teacher: tyro.conf.Positional[str] = ""
     """Folder of the teacher, or the name of a shipped one (pusht-keypoints-ddpm, pusht-keypoints-edm)."""
-    method: Annotated[str, tyro.conf.arg(help=method_help(teacher=True))] = "onedp-s"
+    method: Annotated[str, tyro.conf.arg(help=method_help(teacher=True))] = "onedp"
     parameterization: Literal["teacher", "x0"] = "teacher"
     """What the student's network predicts: what its teacher's does, or x0, the clean actions (for export --to lerobot;
-    needs the preset small of onedp-s, whose regression teaches it that)."""
+    needs the preset small of onedp, whose regression teaches it that)."""
     data: Path | None = None
     """Observations to distil on (any format train reads; actions are ignored); default: those the package ships."""
     reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
@@ -39,7 +39,7 @@ class Distill:
     """Continue the run in this folder exactly where its newest checkpoint is; all other options come from it."""
     preset: Literal["small", "paper"] = "small"
     """small: for networks of a few million weights, rates scaled for larger ones; paper: the paper's rates and phases
-    (onedp-s and onedp-d)."""
+    (onedp, onedp-s and onedp-d)."""
     network: NetworkName | None = None
     """The student's network; None: the teacher's. Another one starts untrained."""
     steps: int | None = None
@@ -52,7 +52,7 @@ class Distill:
     lr: float | None = None
     """Generator's learning rate; None: the preset's."""
     tracker_lr: float | None = None
-    """Generator score network's learning rate (onedp-s); None: the preset's."""
+    """Generator score network's learning rate (onedp, onedp-s); None: the preset's."""
     seed: int = 0
     """Seed of data order and noise."""
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -66,10 +66,13 @@ class Distill:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
 
-    def student_run(self, data: Path, weights: int | None = None) -> StudentRun:
-        """The run these options describe, for a student with ``weights`` weights (None: a few million)."""
+    def student_run(self, data: Path, weights: int | None = None, process: str | None = None) -> StudentRun:
+        """The run these options describe.
+
+        ``weights``: those of the student (None: a few million); ``process``: noise process of the teacher (None: DDPM).
+        """
         method_entry(self.method, teacher=True)
-        preset = recipe(self.method, self.preset)
+        preset = recipe(self.method, self.preset, process)
         steps = preset.steps if self.steps is None else self.steps
         network = None if self.network is None else NETWORK_SIZES[self.network]
         config = fitted(preset, steps, weights, self.lr)
@@ -103,7 +106,7 @@ class Distill:
         if self.resume is None and (not self.teacher or self.out is None):
             raise OneDPError(
                 "distill needs a TEACHER and --out, for example: onedp distill pusht-keypoints-ddpm "
-                "--method onedp-s --out runs/student (or --resume DIR)."
+                "--out runs/student (or --resume DIR)."
             )
         from accelerate import PartialState
 
@@ -118,10 +121,16 @@ class Distill:
             assert self.out is not None  # checked above
             new_run_folder(self.out)
             data = self.data or shipped_observations(self.teacher)
-            distill_student(self.student_run(data, self._student_weights()), self.out)
+            distill_student(self.student_run(data, self._student_weights(), self.teacher_process()), self.out)
             out = self.out
         PartialState().print(f"Student saved in {out / 'policy'}. Next: onedp evaluate {out} --json student.json")
         PartialState().destroy_process_group()
+
+    def teacher_process(self) -> str:
+        """Kind of the teacher's noise process, which some recipes depend on."""
+        from onedp.artifact import read_manifest, resolve_artifact
+
+        return str(read_manifest(resolve_artifact(self.teacher)).process.get("kind"))
 
     def _student_weights(self) -> int:
         """Number of weights of the student, which decides its rates."""

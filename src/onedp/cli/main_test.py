@@ -77,7 +77,7 @@ def test_every_verb_has_help(capsys, verb):
             ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "mip"],
             "another verb: onedp train --method mip",
         ),
-        (["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "onedp"], "Did you mean 'onedp-"),
+        (["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "onedp-z"], "Did you mean 'onedp-"),
         (
             ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "sid", "--preset", "paper"],
             "Unknown preset of sid 'paper'",

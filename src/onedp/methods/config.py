@@ -188,7 +188,8 @@ class OneDpConfig(MethodConfig):
     """Chunk error (root mean square, normalised) at which regression turns from quadratic to linear (pseudo-Huber), so
     that the few chunks of another mode do not outweigh the precision of the rest; None: quadratic throughout."""
     regression_sampler: str | None = None
-    """Teacher's sampler for the pairs; None: ddim:10 or heun:10."""
+    """Teacher's sampler for the pairs; None: its own (ddim:10 or heun:10); "fine": its process's in
+    ``student_config.FINE_SAMPLERS``."""
     normalize_gradient: bool = False
     """Divide each sample's gradient by the mean distance of student and teacher (DMD, arXiv 2311.18828, eq. 8)."""
     divergence: Literal["kl", "fisher"] = "kl"

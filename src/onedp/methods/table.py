@@ -32,6 +32,8 @@ class MethodEntry:
     """Distils a teacher; False: trains on demonstrations alone."""
     presets: Mapping[str, Preset] = field(default_factory=dict)
     """Other recipes by name."""
+    by_process: Mapping[str, Preset] = field(default_factory=dict)
+    """What ``preset`` is for a teacher of another noise process, where that makes a difference."""
 
 
 _ONEDP = "onedp.methods.onedp:build"
@@ -46,6 +48,13 @@ METHODS: dict[str, MethodEntry] = {
     "meanflow": MethodEntry("average velocities, one pass", "onedp.methods.meanflow:build", presets.MEANFLOW, False),
     "act": MethodEntry("ACT, a VAE without diffusion", "onedp.methods.act:build", presets.ACT, False),
     # from a teacher
+    "onedp": MethodEntry(
+        "OneDP-S until nothing is lost, the default",
+        _ONEDP,
+        presets.ONEDP,
+        presets={"paper": presets.ONEDP_S_PAPER},
+        by_process={"edm": presets.ONEDP_EDM},
+    ),
     "onedp-s": MethodEntry(
         "stochastic, keeps the teacher's modes", _ONEDP, presets.ONEDP_S, presets={"paper": presets.ONEDP_S_PAPER}
     ),
@@ -89,11 +98,15 @@ def method_entry(name: str, teacher: bool) -> MethodEntry:
     return METHODS[name]
 
 
-def recipe(name: str, preset: str = "small") -> Preset:
-    """The recipe ``preset`` of the method ``name``; raises ``OneDPError`` when either does not exist."""
+def recipe(name: str, preset: str = "small", process: str | None = None) -> Preset:
+    """The recipe ``preset`` of the method ``name`` for a teacher of the noise process ``process`` (None: DDPM).
+
+    Raises ``OneDPError`` when method or preset does not exist.
+    """
     if name not in METHODS:
         raise OneDPError(unknown_choice("method", name, METHODS))
-    recipes = {"small": METHODS[name].preset, **METHODS[name].presets}
+    entry = METHODS[name]
+    recipes = {"small": entry.by_process.get(process or "", entry.preset), **entry.presets}
     if preset not in recipes:
         raise OneDPError(unknown_choice(f"preset of {name}", preset, recipes))
     return recipes[preset]

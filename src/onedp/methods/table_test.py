@@ -159,3 +159,15 @@ def test_rates_fall_with_the_root_of_the_weights_and_phases_with_the_steps():
     assert fitted(ONEDP_S, 120, 20_000_000, lr=1e-3).generator.lr == 1e-3  # type: ignore[attr-defined]
     paper = METHODS["onedp-s"].presets["paper"]
     assert fitted(paper, 8000, 256_000_000) == paper.config
+
+
+def test_the_recommended_recipe_follows_the_teachers_process():
+    ddpm, edm = recipe("onedp", process="ddpm"), recipe("onedp", process="edm")
+    assert recipe("onedp") == ddpm
+    assert isinstance(ddpm.config, OneDpConfig)
+    assert isinstance(edm.config, OneDpConfig)
+    assert (ddpm.config.regression_sampler, edm.config.regression_sampler) == (None, "fine")
+    shorter = fitted(ddpm, ONEDP_S.steps)  # the default is onedp-s for longer
+    assert shorter == fitted(ONEDP_S, ONEDP_S.steps)
+    assert recipe("onedp-s", process="edm") == ONEDP_S
+    assert recipe("onedp", "paper", "edm") == recipe("onedp-s", "paper")

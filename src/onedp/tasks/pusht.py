@@ -130,6 +130,14 @@ class PushTEnvironment:
         self._env._last_action = None  # the simulator would draw the last target of the episode before
         return self._observe(state)
 
+    def reset_to(self, raw_state: Float[ndarray, " 5"], seed: int) -> dict[str, ndarray]:
+        """``reset``, and then agent and block exactly at ``raw_state`` (see there), at rest."""
+        self.reset(seed)
+        self._env.agent.position = tuple(raw_state[:2])
+        self._env.agent.velocity = (0.0, 0.0)
+        self.put_block(raw_state[2:4], float(raw_state[4]))
+        return self._observe(self.raw_state())
+
     def step(self, action: ndarray) -> StepResult:
         """Move the agent towards the target position ``action`` (x, y) [px] for one control tick."""
         state, reward, success, _, _ = self._env.step(np.asarray(action, dtype=np.float64))

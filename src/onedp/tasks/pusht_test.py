@@ -20,6 +20,7 @@ from onedp.tasks.pusht import (
     keypoint_features,
     keypoints_in_world,
     mirrored,
+    state_features,
 )
 from onedp.tasks.task import Environment
 
@@ -239,3 +240,17 @@ def test_mirrored_twice_is_the_original() -> None:
     again = mirrored(mirrored(arrays))
     for name, values in arrays.items():
         np.testing.assert_allclose(again[name], values)
+
+
+def test_an_episode_can_begin_at_any_state() -> None:
+    env = PushTEnvironment(state_features)
+    env.reset(3)
+    env.step(np.array([400.0, 100.0]))
+    start = np.array([222.0, 97.0, 222.0, 381.0, 3.0])
+    obs = env.reset_to(start, seed=0)
+    np.testing.assert_allclose(env.raw_state(), start, atol=1e-9)
+    np.testing.assert_allclose(obs["agent_pos"], start[:2], rtol=1e-6)
+    np.testing.assert_allclose(obs["block_pos"], start[2:4], rtol=1e-6)
+    stayed = env.step(start[:2])
+    np.testing.assert_allclose(env.raw_state(), start, atol=0.1)  # nothing was left of the speed before
+    assert not stayed.success
