@@ -30,8 +30,9 @@ from onedp.diffusion.samplers import Ddim, OneStep, Sampler
 from onedp.diffusion.schedule import schedule_from_json, schedule_to_json
 from onedp.errors import ArtifactError, OneDPError
 from onedp.nets.build import build_denoiser, encoder_from_json, network_from_json, network_to_json
-from onedp.nets.config import EncoderConfig, NetworkConfig, StateEncoderConfig
+from onedp.nets.config import ActConfig, EncoderConfig, NetworkConfig, StateEncoderConfig
 from onedp.nets.image_encoder import ImageEncoder
+from onedp.nets.prefix import PrefixBackbone, with_plan, without_plan
 from onedp.observations import checked_inputs
 from onedp.seen_frames import SeenFrames
 from onedp.types import Continuation, PolicySpec
@@ -99,12 +100,28 @@ class TorchPolicy:
     def infer_continuing(
         self, obs: Mapping[str, Any], noise: Any, previous: Continuation
     ) -> Float32[ndarray, "b tc da"]:
-        """As ``infer``, drawn towards ``previous``: see ``onedp.diffusion.inpainting.sample_continuing``."""
+        """As ``infer``, drawn towards ``previous``: by the network, if it learned that, or ``sample_continuing``."""
         nobs, z = self._network_inputs(obs, noise)
         target, weights = self._network_target(previous)
         with torch.no_grad():  # not inference_mode: guidance differentiates inside
             cond = self._encode(nobs)
+            if self.reads_plans:
+                return self._actions(self.sampler.sample(self.denoiser, with_plan(cond, target, weights), z))
             return self._actions(sample_continuing(self.sampler, self.denoiser, cond, z, target, weights))
+
+    @property
+    def reads_plans(self) -> bool:
+        """Whether the network itself goes on from the chunk before."""
+        return isinstance(self.denoiser.backbone, PrefixBackbone)
+
+    def plain(self) -> TorchPolicy:
+        """The policy without what its network knows of plans: the same ``infer``, an ordinary network."""
+        if isinstance(self.network, ActConfig) or not self.network.prefix:
+            return self
+        network = replace(self.network, prefix=False)
+        schedule, parameterization = self.denoiser.schedule, self.denoiser.parameterization
+        denoiser = build_denoiser(network, self.spec, schedule, parameterization, self.encoder).to(self.device)
+        return replace(self, network=network, denoiser=without_plan(self.denoiser, denoiser))
 
     def warm_noise(self, noise: ndarray, previous: Continuation) -> Float32[ndarray, "b draws tp da"]:
         """Noise that already holds ``previous``, noised to the input level of a one-step sampler.

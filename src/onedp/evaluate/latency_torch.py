@@ -44,7 +44,7 @@ def timed_artifact(
     Reduced precision is timed without a gate: how fast it would be, not whether it may be used. What a processor or a
     policy does not allow (bfloat16, int8 of many passes) is left out.
     """
-    loaded = load_policy(policy, sampler)
+    loaded = load_policy(policy, sampler).plain()
     place = workspace / f"{loaded.name}@{loaded.sampler.label}".replace(":", "-")
     folders = [place / "onnx"]
     manifest = export_policy(policy, "onnx", place / "onnx", sampler)

@@ -51,7 +51,7 @@ def export_policy(
     """
     _check_possible(target, precision, gate)
     require_free(out)
-    reference = load_policy(policy, sampler)
+    reference = load_policy(policy, sampler).plain()
     results = checked_scores(results, reference)
     with replaced_folder(out) as folder, one_thread():
         if precision == FLOAT32:

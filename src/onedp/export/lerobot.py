@@ -56,7 +56,7 @@ def export_lerobot(
     it was.
     """
     require_free(out)
-    reference = load_policy(policy, sampler)
+    reference = load_policy(policy, sampler).plain()
     results = checked_scores(results, reference)
     features = lerobot_features(reference.spec, reference.task, renames)
     form = one_step_form(reference)

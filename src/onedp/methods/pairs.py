@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -62,7 +62,10 @@ class PairPool:
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Batch, Tensor, Tensor]:
         """n pairs with replacement: observations, noise, target."""
-        picks = integers(0, len(self.noise), n, generator)
+        return self.at(integers(0, len(self.noise), n, generator))
+
+    def at(self, picks: Tensor) -> tuple[Batch, Tensor, Tensor]:
+        """The pairs with these numbers, as ``draw``."""
         return Batch({name: values[picks] for name, values in self.nobs.items()}), self.noise[picks], self.target[picks]
 
 
@@ -111,10 +114,19 @@ def prepared_pairs(
     generator: torch.Generator,
 ) -> PairPool:
     """``make_pairs``, or the pairs that an earlier start of the run (``key``) left in ``folder``."""
+    return kept_pairs(
+        lambda: make_pairs(teacher, sampler, nobs, count, deterministic, generator), nobs, folder, key, generator.device
+    )
+
+
+def kept_pairs(
+    make: Callable[[], PairPool], nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, device: torch.device
+) -> PairPool:
+    """The pairs that an earlier start of the run (``key``) left in ``folder``, or what ``make`` makes."""
     file = folder / "pairs.safetensors"
-    pool = load_pairs(file, key, generator.device, nobs)
+    pool = load_pairs(file, key, device, nobs)
     if pool is None:
-        pool = make_pairs(teacher, sampler, nobs, count, deterministic, generator)
+        pool = make()
         save_pairs(file, pool, key)
     return pool
 

@@ -16,6 +16,7 @@ from onedp.methods.config import (
 from onedp.methods.student_config import (
     ConsistencyConfig,
     GaussianConfig,
+    GoingOnConfig,
     ProgressiveConfig,
     RegressionConfig,
     TrajectoryConfig,
@@ -109,6 +110,8 @@ REGRESSION_FINE = replace(
         regression_sampler="fine",
     ),
 )
+# Half of the pairs are guided, whose every pass differentiates too: about three times the cost.
+GOING_ON = Preset(GoingOnConfig(pairs=36_924), steps=2400, batch_size=128)
 CONSISTENCY = Preset(ConsistencyConfig(), steps=1200, batch_size=128)
 TRAJECTORY = Preset(TrajectoryConfig(), steps=1200, batch_size=128)
 PROGRESSIVE = Preset(ProgressiveConfig(), steps=1200, batch_size=128)

@@ -61,6 +61,14 @@ class RegressionConfig(PairsConfig):
 
 
 @dataclass(frozen=True)
+class GoingOnConfig(RegressionConfig):
+    """Regress on solutions that go on from a chunk before, half of them; the others stand alone."""
+
+    kind = "going-on"
+    network_changes = {"prefix": True}  # noqa: RUF012  (never changed)
+
+
+@dataclass(frozen=True)
 class ConsistencyConfig(PairsConfig):
     """Consistency distillation (arXiv 2303.01469, algorithm 2)."""
 

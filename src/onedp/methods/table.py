@@ -69,6 +69,11 @@ METHODS: dict[str, MethodEntry] = {
     "regression-fine": MethodEntry(
         "on more exact solutions, at a higher rate", "onedp.methods.regression:build", presets.REGRESSION_FINE
     ),
+    "going-on": MethodEntry(
+        "regression that learns real-time chunking too: one pass goes on from the chunk before",
+        "onedp.methods.going_on:build",
+        presets.GOING_ON,
+    ),
     "consistency": MethodEntry("consistency distillation", "onedp.methods.consistency:build", presets.CONSISTENCY),
     "consistency-policy": MethodEntry("CTM and DSM", "onedp.methods.trajectory:build", presets.TRAJECTORY),
     "progressive": MethodEntry("halvings from 64 steps to 1", "onedp.methods.progressive:build", presets.PROGRESSIVE),

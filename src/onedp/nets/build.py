@@ -30,6 +30,7 @@ from onedp.nets.gaussian import GaussianHead
 from onedp.nets.image_encoder import ImageEncoder
 from onedp.nets.mlp import Mlp
 from onedp.nets.point_encoder import PointEncoder
+from onedp.nets.prefix import PrefixBackbone, plan_size
 from onedp.nets.state_encoder import StateEncoder
 from onedp.nets.unet1d import Unet1d
 from onedp.typed_json import kind_from_json
@@ -42,6 +43,9 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
         action = replace(spec.action, shape=(2 * spec.action_dim,))
         wide = replace(spec, action=action, action_low=2 * spec.action_low, action_high=2 * spec.action_high)
         return GaussianHead(build_backbone(replace(config, gaussian=False), wide, cond_dim))
+    if not isinstance(config, ActConfig) and config.prefix:
+        plan = plan_size(spec)
+        return PrefixBackbone(build_backbone(replace(config, prefix=False), spec, cond_dim + plan), cond_dim, plan)
     if isinstance(config, UnetConfig):
         factor = 2 ** (len(config.channels) - 1)
         if spec.horizon % factor:

@@ -26,6 +26,8 @@ class UnetConfig:
     """Groups of the last block; None: as ``n_groups`` (LeRobot and Diffusion Policy always have 8 there)."""
     gaussian: bool = False
     """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
+    prefix: bool = False
+    """Read what was planned before, too (``nets.prefix``)."""
 
     kind = "unet"
 
@@ -54,6 +56,8 @@ class MlpConfig:
     """Size of the embedding of the noise level."""
     gaussian: bool = False
     """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
+    prefix: bool = False
+    """Read what was planned before, too (``nets.prefix``)."""
 
     kind = "mlp"
 
@@ -78,6 +82,8 @@ class DitConfig:
     """Size of the embedding of the noise level."""
     gaussian: bool = False
     """Give the mean and deviation of every action instead of one chunk (Gaussian policies)."""
+    prefix: bool = False
+    """Read what was planned before, too (``nets.prefix``)."""
 
     kind = "dit"
 
