@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.policy_test import SPEC, inputs, make_policy
 from onedp.types import Continuation
 
-NETWORKS = {
+NETWORKS: dict[str, Any] = {
     "mlp": MlpConfig(width=16, blocks=1, step_embed_dim=8),
     "unet": UnetConfig(channels=(8, 16), step_embed_dim=8, kernel_size=3, n_groups=4),
     "dit": DitConfig(width=16, blocks=2, heads=2, step_embed_dim=8),
