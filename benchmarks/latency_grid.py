@@ -19,7 +19,8 @@ from pathlib import Path
 import tyro
 from latency_report import read_cells, report
 
-from onedp.errors import OneDPError
+from onedp.artifact import read_manifest, resolve_artifact
+from onedp.errors import ArtifactError, OneDPError
 from onedp.evaluate.comparison import load_results, save_results
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
@@ -91,7 +92,7 @@ def cells_of(options: Options) -> list[Cell]:
 
 
 def refuse_mixed(cells: Sequence[Cell], folder: Path) -> None:
-    """Raises ``OneDPError`` for two cells with one file name, or files that are there with other starts."""
+    """Raises ``OneDPError`` for two cells with one file name, or files that are there of other starts or weights."""
     names = [cell.file for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise OneDPError(f"Two cells of the grid would both be {twice[0]}. Give policies and latencies other names.")
@@ -106,6 +107,18 @@ def refuse_mixed(cells: Sequence[Cell], folder: Path) -> None:
                 f"{path} has {there.episodes} starts from {there.first_seed}, {request.episodes} from "
                 f"{request.first_seed} are wanted. Remove it, or choose another --folder."
             )
+        if isinstance(there, EvaluationResult) and digest_of(request.policy) not in (None, there.weights_digest):
+            raise OneDPError(
+                f"{path} is of other weights than {request.policy} has now. Remove it, or choose another --folder."
+            )
+
+
+def digest_of(policy: str) -> str | None:
+    """Digest of the policy's weights; None where there is no policy (any more)."""
+    try:
+        return str(read_manifest(resolve_artifact(policy)).provenance["weights_digest"])
+    except ArtifactError:
+        return None
 
 
 def main(options: Options) -> None:

@@ -21,10 +21,10 @@ HEADER = """# Charged latency
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
 fades it away), in units of the action. Time to success counts from the start of the episode. The passes that rtc adds
-(a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose among
-four noises and fade over. Intervals are at 95 %. Without latency drop-late does what sync does; where an
-executor was not run without latency, its budget is measured against sync. `latency_ms` in the files depends on what
-else the machine did.
+(a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose
+among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %.
+Without latency drop-late does what sync does; where an executor was not run without latency, its budget is measured
+against sync. `latency_ms` in the files depends on what else the machine did.
 """
 LOWEST_SUCCESS = 0.2
 """Of a policy without latency, for it to have a latency budget."""

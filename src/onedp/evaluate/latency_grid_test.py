@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onedp.errors import OneDPError
+from onedp.evaluate.comparison import load_results, save_results
 from onedp.evaluate.fake_results_test import fake_evaluation
 from onedp.evaluate.timing import Timing
 from onedp.runtime.execution import Execution
@@ -134,6 +135,22 @@ def test_cells_are_never_mixed_up(grid, tmp_path, monkeypatch):
     grid.main(dataclasses.replace(options, starts=50))
     with pytest.raises(OneDPError, match="has 50 starts from 100000, 25 from 100000 are wanted"):
         grid.main(options)
+
+
+def test_cells_of_other_weights_are_not_kept(grid, tmp_path, monkeypatch):
+    """A policy that was trained again under its old name would be a row beside its predecessor's."""
+    monkeypatch.setattr(grid, "evaluate", cell)
+    shipped = "pusht-keypoints-onedp-s"
+    options = grid.Options(policies=(shipped,), tasks=("pusht-drift",), latencies=("0",), folder=tmp_path)
+    options = dataclasses.replace(options, starts=50)
+    grid.main(options)  # the made-up cell is not of these weights
+    with pytest.raises(OneDPError, match=f"is of other weights than {shipped} has now"):
+        grid.main(options)
+    (path,) = tmp_path.glob("*.json")
+    own = dataclasses.replace(load_results(path), weights_digest=grid.digest_of(shipped))
+    save_results(path, own)
+    grid.main(options)
+    assert grid.digest_of("no-such-policy") is None
 
 
 def test_wrong_grids_are_refused_before_anything_is_evaluated(grid, tmp_path, monkeypatch):
