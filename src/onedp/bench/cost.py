@@ -25,8 +25,8 @@ from onedp.train.config import LoopConfig
 from onedp.train.loop import make_accelerator, run_training
 from onedp.train.windows import WindowTensors
 
-FORWARD, FORWARD_BACKWARD = 1.0, 3.0
-"""A backward pass is two products of the forward pass's size."""
+FORWARD, THROUGH_FROZEN, FORWARD_BACKWARD = 1.0, 2.0, 3.0
+"""A backward pass is two products of the forward pass's size, one where the weights are frozen."""
 PROBE_STEPS, PROBE_BATCH = 60, 8
 WARM_UP_STEPS, TIMED_STEPS = 2, 8
 
@@ -40,7 +40,8 @@ class PassCounter:
     def count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A forward hook for all modules."""
         if isinstance(module, (Mlp, Unet1d)) and isinstance(output, Tensor):
-            factor = FORWARD_BACKWARD if output.requires_grad else FORWARD
+            learns = any(p.requires_grad for p in module.parameters())
+            factor = FORWARD if not output.requires_grad else FORWARD_BACKWARD if learns else THROUGH_FROZEN
             self.total += factor * len(output) * sum(p.numel() for p in module.parameters())
 
 

@@ -39,7 +39,6 @@ def builder(
             _untrained(teacher, network),
             teacher.denoiser if needs_teacher else None,
             sampler if needs_teacher else None,
-            same_network=network == teacher.network,
         )
         torch.manual_seed(0)
         return build_method(config, setting)

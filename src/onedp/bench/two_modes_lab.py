@@ -27,7 +27,7 @@ from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, Optim
 from onedp.methods.method import Method, Setting
 from onedp.methods.presets import fitted
 from onedp.methods.table import build_method, method_to_json, recipe
-from onedp.nets.build import build_denoiser
+from onedp.nets.build import build_denoiser, network_to_json
 from onedp.nets.config import MlpConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.train.config import LoopConfig
@@ -199,7 +199,7 @@ class TwoModesLab(Lab):
             "steps": loop.steps,
             "batch_size": loop.batch_size,
             "seed": loop.seed,
-            "network": asdict(options.network),
+            "network": {name: value for name, value in network_to_json(options.network).items() if name != "kind"},
             "data": {"chunks": options.chunks, "seed": options.data_seed},
         }
         if process is not None:

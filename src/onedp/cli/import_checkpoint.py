@@ -46,4 +46,4 @@ class Import:
         fields = ", ".join(f"{field.name} {field.shape}" for field in policy.spec.observations)
         print(f"Imported {policy.provenance['imported_from']} policy: {fields}; sampler {policy.sampler.label}.")
         rest = "" if task is not None else " --data FILE (zarr or npz with these fields)"
-        print(f"Saved in {self.out}. Next: onedp distill {self.out} --method onedp-s --out student{rest}")
+        print(f"Saved in {self.out}. Next: onedp distill {self.out} --out student{rest}")

@@ -32,6 +32,7 @@ class Latency:
 
     def run(self) -> None:
         """Measure, print, write."""
+        import shutil
         import tempfile
 
         from onedp.cli.latency_table import print_latency
@@ -56,10 +57,11 @@ class Latency:
             facts = {"command": command_line(), "cpu": cpu_name(), "cores": usable_cores(), "rounds": self.rounds}
             write_json(self.out / "latency.json", latency_json(rows, speeds, facts))
             write_text(self.out / "latency.svg", latency_plot(rows))
-            for row, own in zip(rows, times_ms, strict=True):
-                facts = {"policy": row.label, "runtime": row.runtime, "precision": row.precision}
-                path = self.out / "recorded" / recorded_name(row)
-                save_latencies(path, [value / 1000 for value in own], {**facts, "threads": row.threads})
+            shutil.rmtree(self.out / "recorded", ignore_errors=True)  # of an earlier call
+            for number, (row, own) in enumerate(zip(rows, times_ms, strict=True), start=1):
+                source = {"policy": row.label, "runtime": row.runtime, "precision": row.precision}
+                path = self.out / "recorded" / recorded_name(number, row)
+                save_latencies(path, [value / 1000 for value in own], {**source, "threads": row.threads})
 
     def _check(self) -> None:
         from onedp.backends.runtimes import RUNTIMES, check_threads, parse_precision

@@ -165,9 +165,9 @@ def latency_rows(
     return rows
 
 
-def recorded_name(row: LatencyRow) -> str:
-    """Name of the file with a row's times."""
-    text = f"{row.label}--{row.runtime}--{row.precision}--{row.threads}"
+def recorded_name(number: int, row: LatencyRow) -> str:
+    """Name of the file with the times of the row with this ``number``: two rows may have equal labels."""
+    text = f"{number}--{row.label}--{row.runtime}--{row.precision}--{row.threads}"
     return "".join(c if c.isalnum() or c in ".-" else "_" for c in text) + ".json"
 
 

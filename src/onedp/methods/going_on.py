@@ -38,11 +38,15 @@ def build(config: GoingOnConfig, setting: Setting) -> GoingOn:
 
 
 class GoingOn(Regression):
-    """The student maps noise, and what was planned, to the chunk of the pair, in one pass at a fixed level."""
+    """The student maps noise, and what was planned, to the chunk of the pair, in one pass at a fixed level.
+
+    Diagnostics, and with them ``--patience``, judge chunks that stand alone.
+    """
 
     def __init__(self, config: GoingOnConfig, setting: Setting):
         super().__init__(config, replace(setting, same_network=False))  # it reads more than any teacher
-        start_as(self.networks["student"], self.teacher)
+        if setting.same_network:
+            start_as(self.networks["student"], self.teacher)
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions, or find them from before a resume."""
@@ -60,8 +64,12 @@ class GoingOn(Regression):
         pairs, noise, target = self.pairs.draw(len(batch), generator)
         cond = with_plan(student.encode(pairs.nobs), pairs.nobs[PLANNED], pairs.nobs[WEIGHTS])
         error = self.one_step.generate(student, cond, noise) - target
-        rms = error.detach().square().mean(dim=(1, 2)).mean().sqrt()
-        return pseudo_huber(error, self.config.huber).mean(), {"regression_rms": rms}
+        squared = error.detach().square().mean(dim=2)  # (B, Tp)
+        numbers = {
+            "regression_rms": squared.mean().sqrt(),
+            "held_rms": ((pairs.nobs[WEIGHTS] == 1) * squared).mean().sqrt(),  # of the steps that a plan holds
+        }
+        return pseudo_huber(error, self.config.huber).mean(), numbers
 
 
 def with_guided(alone: PairPool, teacher: Denoiser, sampler: Sampler, generator: torch.Generator) -> PairPool:
@@ -92,19 +100,23 @@ def with_guided(alone: PairPool, teacher: Denoiser, sampler: Sampler, generator:
 
 
 def drawn_weights(count: int, length: int, past: int, generator: torch.Generator) -> Float[Tensor, "p tp"]:
-    """RTC's soft masks (arXiv 2506.07339, eq. 5; ``runtime.requests.prefix_weights``) over chunks of ``length`` steps.
+    """Masks as RTC's (arXiv 2506.07339, eq. 5; ``runtime.requests.prefix_weights``) over chunks of ``length`` steps.
 
     The ``past`` steps that a chunk begins with are free. Behind them up to half of the steps are held, and let go of by
-    an end that is drawn, too.
+    an end that is drawn, too; none at all is held and let go of at once in some. Delay and end fall between steps, and
+    the last slope is drawn, because a robot with a higher rate than the policy's asks at ticks between its steps.
     """
     future = length - past
 
-    def draw(high: int) -> Tensor:
-        return torch.randint(0, high, (count, 1), generator=generator, device=generator.device)
+    def uniform() -> Tensor:
+        return torch.rand((count, 1), generator=generator, device=generator.device)
 
-    delay = draw(future // 2 + 1)
-    overlap = delay + 1 + draw(future) % (future - delay)  # delay + 1 to future
+    delay = uniform() * (future // 2 + 1)
+    delay = torch.where(uniform() < 0.5, delay.floor(), delay)
+    end = delay + (uniform() * 1.1 - 0.1).clamp(min=0) * (future - delay)
+    end = torch.where(uniform() < 0.5, end.floor().maximum(delay), end)
+    slope = torch.where(uniform() < 0.5, 1.0, uniform())
     i = torch.arange(length, device=generator.device)[None] - past
-    left = ((overlap - i) / (overlap - delay + 1)).clamp(0, 1)
+    left = ((end - i) / (end - delay + slope)).clamp(0, 1)
     soft = left * left.expm1() / math.expm1(1)
     return torch.where(i < 0, 0.0, torch.where(i < delay, 1.0, soft))

@@ -57,7 +57,7 @@ class Setting:
     teacher_sampler: Sampler | None = None
     """How it is sampled."""
     same_network: bool = True
-    """The student's network is the teacher's, so it can start from the teacher's weights."""
+    """The student's network is the teacher's but for what the method changes: it can start from its weights."""
 
     def source(self) -> tuple[Denoiser, Sampler]:
         """Teacher and sampler of a distillation; raises ``TrainingError`` when the run has none."""

@@ -110,7 +110,7 @@ REGRESSION_FINE = replace(
         regression_sampler="fine",
     ),
 )
-# Half of the pairs are guided, whose every pass differentiates too: about three times the cost.
+# Half of the pairs are guided, whose every pass differentiates too, through frozen weights: twice the cost.
 GOING_ON = Preset(GoingOnConfig(pairs=36_924), steps=2400, batch_size=128)
 CONSISTENCY = Preset(ConsistencyConfig(), steps=1200, batch_size=128)
 TRAJECTORY = Preset(TrajectoryConfig(), steps=1200, batch_size=128)

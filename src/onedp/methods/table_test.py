@@ -28,8 +28,8 @@ PASSES = {"denoising": 10, "flow-matching": 10, "mip": 2}
 """Network passes of what is trained; 1 for all others."""
 
 
-def small(name: str) -> MethodConfig:
-    config = fitted(recipe(name), LOOP.steps)
+def small(name: str, process: str | None = None) -> MethodConfig:
+    config = fitted(recipe(name, process=process), LOOP.steps)
     return dataclasses.replace(config, first_steps=4) if isinstance(config, ProgressiveConfig) else config
 
 
@@ -87,9 +87,12 @@ def test_every_method_trains_resumes_exactly_loads_and_acts(name, tmp_path, data
 
 
 @pytest.mark.parametrize("process", ["edm", "flow"])
-@pytest.mark.parametrize("name", ["onedp-s-adversarial", "onedp-d-annealed", "consistency", "progressive", "gaussian"])
+@pytest.mark.parametrize(
+    "name",
+    ["onedp", "onedp-s-adversarial", "onedp-d-annealed", "going-on", "consistency", "progressive", "gaussian"],
+)
 def test_distillations_take_teachers_of_every_noise_process(name, process, tmp_path, data, teachers):
-    begin(small(name), teachers[process], data, tmp_path / "run")
+    begin(small(name, process), teachers[process], data, tmp_path / "run")
     assert load_policy(tmp_path / "run").nfe == 1
 
 

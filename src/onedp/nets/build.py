@@ -123,8 +123,9 @@ def build_denoiser(
 
 
 def network_to_json(config: NetworkConfig | EncoderConfig) -> dict[str, Any]:
-    """Plain data for ``spec.json``."""
-    return {"kind": config.kind, **asdict(config)}
+    """Plain data for ``spec.json``; without ``prefix`` where it is off, which older packages do not know."""
+    data = {"kind": config.kind, **asdict(config)}
+    return {name: value for name, value in data.items() if name != "prefix" or value}
 
 
 def network_from_json(data: dict[str, Any]) -> NetworkConfig:

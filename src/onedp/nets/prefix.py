@@ -43,24 +43,16 @@ def with_plan(
     return torch.cat([cond, (weights[..., None] * planned).flatten(1), weights], dim=-1)
 
 
-def start_as(student: Denoiser, teacher: Denoiser) -> bool:
-    """Give a student that reads plans its teacher's weights, zeros for the plan; False where networks differ."""
-    own = student.state_dict()
-    theirs = teacher.state_dict()
-    found = {key: theirs.get(key.replace("backbone.inner.", "backbone.", 1)) for key in own}
-    widened: dict[str, Tensor] = {}
-    for key, value in found.items():
-        if value is None:
-            return False
-        shape = own[key].shape
-        if value.shape != shape:
-            if value.dim() != 2 or value.shape[0] != shape[0] or value.shape[1] > shape[1]:
-                return False
-            value = nn.functional.pad(value, (0, shape[1] - value.shape[1]))
-        widened[key] = value
+def start_as(student: Denoiser, teacher: Denoiser) -> None:
+    """Give a student that reads plans the weights of a teacher of the same network, and zeros for the plan."""
+    own, theirs = student.state_dict(), teacher.state_dict()
+    widened = {}
+    for key, value in own.items():
+        weight = theirs[_plain_key(key)]
+        more = value.shape[-1] - weight.shape[-1] if weight.dim() else 0  # columns of the plan
+        widened[key] = nn.functional.pad(weight, (0, more)) if more else weight
     student.load_state_dict(widened)
     student.parameterization = teacher.parameterization
-    return True
 
 
 def without_plan(denoiser: Denoiser, plain: Denoiser) -> Denoiser:
@@ -69,9 +61,16 @@ def without_plan(denoiser: Denoiser, plain: Denoiser) -> Denoiser:
     The columns of the plan, which only ever met zeros then, are left out.
     """
     theirs = denoiser.state_dict()
+    wide_key = {_plain_key(key): key for key in theirs}
     weights: dict[str, Tensor] = {}
     for key, value in plain.state_dict().items():
-        wide = theirs[key.replace("backbone.", "backbone.inner.", 1)]
+        wide = theirs[wide_key[key]]
         weights[key] = wide[:, : value.shape[1]] if wide.shape != value.shape else wide
     plain.load_state_dict(weights)
     return plain.requires_grad_(False).eval()
+
+
+def _plain_key(key: str) -> str:
+    """Name of a weight of a ``PrefixBackbone``'s denoiser in the ordinary one; encoders may have a backbone too."""
+    inner = "backbone.inner."
+    return "backbone." + key.removeprefix(inner) if key.startswith(inner) else key

@@ -134,7 +134,6 @@ class PushTEnvironment:
         """``reset``, and then agent and block exactly at ``raw_state`` (see there), at rest."""
         self.reset(seed)
         self._env.agent.position = tuple(raw_state[:2])
-        self._env.agent.velocity = (0.0, 0.0)
         self.put_block(raw_state[2:4], float(raw_state[4]))
         return self._observe(self.raw_state())
 

@@ -22,6 +22,8 @@ DRIFT_MARGIN_PX = 130.0
 """The T turns back where its origin comes so near to a wall."""
 LONGEST_NUDGE_PX = (WORKSPACE_PX - 2 * DRIFT_MARGIN_PX) / 2
 """One that would end too near to a wall goes the other way, which must not lead to the wall over there."""
+FASTEST_PX_S = 1000.0
+"""20 px a control tick: it is turned back long before a wall."""
 CLEARANCE_PX = 150.0
 """A T that is put somewhere else keeps its origin so far from the disc: no part of it lands on it."""
 
@@ -31,7 +33,8 @@ class Drift:
     """``pusht-drift``: the T slides all the time, or is nudged at random times, until it is on its goal."""
 
     speed: float = 4.0
-    """Speed of the slide [px/s], in a direction of the episode's own; the T turns back near the walls."""
+    """Speed of the slide [px/s], in a direction of the episode's own, at most ``FASTEST_PX_S``; the T turns back near
+    the walls."""
     nudge: float = 0.0
     """Length of a nudge [px], in a random direction; at most ``LONGEST_NUDGE_PX``."""
     every: float = 4.0
@@ -42,10 +45,15 @@ class Drift:
     name = "pusht-drift"
 
     def __post_init__(self) -> None:
-        if self.speed < 0 or not 0 <= self.nudge <= LONGEST_NUDGE_PX or self.every <= 0 or self.limit <= 0:
+        if (
+            not 0 <= self.speed <= FASTEST_PX_S
+            or not 0 <= self.nudge <= LONGEST_NUDGE_PX
+            or self.every <= 0
+            or self.limit <= 0
+        ):
             raise OneDPError(
-                f"{self.name} needs a speed of 0 or more, a nudge of 0 to {LONGEST_NUDGE_PX:g} px, every and limit "
-                f"above 0, not {self}."
+                f"{self.name} needs a speed of 0 to {FASTEST_PX_S:g} px/s, a nudge of 0 to {LONGEST_NUDGE_PX:g} px, "
+                f"every and limit above 0, not {self}."
             )
 
     def task(self, name: str) -> Task:

@@ -133,7 +133,8 @@ def test_options_belong_to_the_name() -> None:
     [
         ("pusht-drift@sped=3", "Unknown option of pusht-drift 'sped'. Did you mean 'speed'"),
         ("pusht-drift@speed=fast", "The option 'speed=fast' of pusht-drift is no number"),
-        ("pusht-drift@speed=-1", "needs a speed of 0 or more"),
+        ("pusht-drift@speed=-1", "needs a speed of 0 to 1000 px/s"),
+        ("pusht-drift@speed=8000", "needs a speed of 0 to 1000 px/s"),
         ("pusht-reset@earliest=9", "needs 0 < earliest <= latest"),
         ("pusht-reset@speed=1", "Unknown option of pusht-reset 'speed'"),
     ],

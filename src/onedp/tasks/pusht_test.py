@@ -252,5 +252,5 @@ def test_an_episode_can_begin_at_any_state() -> None:
     np.testing.assert_allclose(obs["agent_pos"], start[:2], rtol=1e-6)
     np.testing.assert_allclose(obs["block_pos"], start[2:4], rtol=1e-6)
     stayed = env.step(start[:2])
-    np.testing.assert_allclose(env.raw_state(), start, atol=0.1)  # nothing was left of the speed before
+    np.testing.assert_allclose(env.raw_state(), start, atol=0.1)
     assert not stayed.success

@@ -91,9 +91,8 @@ def distill_student(
         return build_denoiser(network, teacher.spec, schedule, parameterization, teacher.encoder).to(teacher.device)
 
     sampler = solver(teacher, run.method)
-    setting = Setting(
-        run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=network == teacher.network
-    )
+    same = network == _network_for(run.method, teacher.network)
+    setting = Setting(run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=same)
     torch.manual_seed(run.loop.seed)
     method = build_method(run.method, setting)
     policy = dataclasses.replace(
