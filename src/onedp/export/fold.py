@@ -48,7 +48,7 @@ def one_step_form(policy: TorchPolicy) -> OneStepForm:
     if not isinstance(sampler, OneStep):
         raise OneDPError(
             f"{policy.name} is sampled with {sampler.label}; an export to LeRobot holds a one-step student. Distil "
-            f"one: onedp distill {policy.name} --method onedp-s --parameterization x0 --out DIR"
+            f"one: onedp distill {policy.name} --parameterization x0 --out DIR"
         )
     t = level(policy)
     z_scale = sampler.noise_scale * sampler.input_scale * float(denoiser.schedule.prior_scale(t))
@@ -83,7 +83,7 @@ def scheduler_for(form: OneStepForm, name: str) -> Scheduler:
             f"{name} cannot be written as a LeRobot policy: its actions are {form.skip:.3g} times the input noise plus "
             "what the network says, and a scheduler there adds either none of the noise (networks that predict "
             f"actions) or 1 to {LARGEST_SKIP:g} times it (networks that predict noise). Distil a student that predicts "
-            "actions: onedp distill TEACHER --method onedp-s --parameterization x0 --out DIR"
+            "actions: onedp distill TEACHER --parameterization x0 --out DIR"
         )
     alpha, variance = 1 / form.skip, 1 - 1 / form.skip**2
     single = {"num_train_timesteps": 1, "beta_schedule": "linear", "beta_start": variance, "beta_end": variance}

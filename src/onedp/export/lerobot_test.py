@@ -233,7 +233,7 @@ def test_the_option_that_the_refusals_name_exists():
         ({"parameterization": "eps"}, "0.371 times the input noise plus what the network says"),
         (
             {"parameterization": "edm", "schedule": Edm(), "sampler": OneStep(2.5, noise_scale=0.5)},
-            "onedp distill TEACHER --method onedp-s --parameterization x0 --out DIR",
+            "onedp distill TEACHER --parameterization x0 --out DIR",
         ),
         ({"parameterization": "eps", "sampler": OneStep(97.0)}, "1 to 10 times it (networks that predict noise)"),
         ({"network": MlpConfig(width=8, blocks=1, step_embed_dim=8)}, "has the network 'mlp'; LeRobot's diffusion"),
