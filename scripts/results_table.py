@@ -36,6 +36,10 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
 - onedp-ddpm: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME`, when that method was
   called onedp
+- s2400-0, -1, -2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the recipe `onedp` (called
+  `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training in counted passes
+- edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
+- going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
 - edm-fine: `onedp distill pusht-keypoints-edm --method regression-fine --threads 1 --out NAME`
 - x0-student: `onedp distill pusht-keypoints-ddpm --method onedp-s --parameterization x0 --steps 1200 --threads 1 --out
   NAME`
@@ -51,10 +55,22 @@ The commands below name them by the folder that they were trained in (`../runs/N
   process list just before its end) and distillation commands
 - visit0: `scripts/measure_visited_states.sh`, on tuning starts
 """
-NOT_TIMED = ("regression-720", "x0-student", "onedp-ddpm", "edm-fine")
+NOT_TIMED = (
+    "regression-720",
+    "x0-student",
+    "onedp-ddpm",
+    "edm-fine",
+    "s2400-0",
+    "s2400-1",
+    "s2400-2",
+    "edm-onedp",
+    "going-on",
+)
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
 
 STUDENTS = (
+    ("s2400-0", "pusht-keypoints-onedp-s"),
+    ("s2400-1", "pusht-keypoints-onedp-s"),
     ("regression-720", "onedp-s-600"),
     ("onedp-ddpm", "pusht-keypoints-onedp-s"),
     ("edm-fine", "pusht-keypoints-edm-onedp-s"),

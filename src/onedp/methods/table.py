@@ -49,7 +49,7 @@ METHODS: dict[str, MethodEntry] = {
     "act": MethodEntry("ACT, a VAE without diffusion", "onedp.methods.act:build", presets.ACT, False),
     # from a teacher
     "onedp": MethodEntry(
-        "OneDP-S until nothing is lost, the default",
+        "the default: OneDP-S for twice the steps, by the teacher's process",
         _ONEDP,
         presets.ONEDP,
         presets={"paper": presets.ONEDP_S_PAPER},
