@@ -1,7 +1,8 @@
 #!/bin/sh
-# The cells of results/realtime with 100 starts: shipped policies, and a Consistency Policy of the shipped EDM teacher
-# with a tenth of its training. What is there already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]
-# PART: sync, executors, or slow (DDPM-100); default all.
+# The cells of results/realtime with 100 starts: shipped policies, a Consistency Policy of the shipped EDM teacher with a
+# tenth of its training in counted passes (245 steps), and a student that learned to go on from chunks. What is there
+# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, or slow (DDPM-100),
+# default all. ROWS (absolute): another folder for the cells.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 onedp=${ONEDP:-onedp}
@@ -15,21 +16,29 @@ drift="pusht-drift@speed=0 pusht-drift@speed=4"
 students="pusht-keypoints-onedp-s pusht-keypoints-onedp-d consistency-policy"
 few="consistency-policy@consistency:3 pusht-keypoints-ddpm@ddim:10"
 
+distill() { # teacher, method, steps
+    [ -d "$2/policy" ] || "$onedp" distill "$1" --method "$2" --steps "$3" --threads 1 --cpu --out "$2"
+}
 cells() { # latencies, executors, policies; a new chunk every 0.4 s
     # shellcheck disable=SC2086
     "$python" "$root/benchmarks/latency_grid.py" --tasks $drift --latencies $1 --executors $2 --policies $3 --replan 4 \
         --starts 100 --workers 1 --folder "$rows"
 }
 
-[ -d consistency-policy/policy ] || "$onedp" distill pusht-keypoints-edm --method consistency-policy --steps 245 \
-    --threads 1 --cpu --out consistency-policy
 case "$part" in all | sync)
+    distill pusht-keypoints-edm consistency-policy 245
     cells "0 paper" sync "$students $few"
     cells "0.669" sync "pusht-keypoints-onedp-s pusht-keypoints-ddpm@ddim:10"
     ;;
 esac
 case "$part" in all | executors)
+    distill pusht-keypoints-edm consistency-policy 245
     cells paper "drop-late rtc ensemble" "$students $few"
+    ;;
+esac
+case "$part" in all | going-on)
+    distill pusht-keypoints-ddpm going-on 1200
+    cells paper "sync drop-late rtc" going-on
     ;;
 esac
 case "$part" in all | slow)
