@@ -15,7 +15,7 @@ from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
 from onedp.files import replaced_file
 
-COLOURS = ("#1b6ca8", "#c2571a", "#2f8f5b", "#8a4fa3", "#7a7a7a", "#b3a000")
+COLOURS = ("#1b6ca8", "#c2571a", "#2f8f5b", "#8a4fa3", "#7a7a7a", "#b3a000", "#111111", "#d46a9f")
 HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
