@@ -40,6 +40,9 @@ The commands below name them by the folder that they were trained in (`../runs/N
   `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training in counted passes
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
 - going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
+- edm-METHOD-0-DIGEST: rivals at a tenth of the EDM teacher's training in counted passes, one seed: `onedp bench
+  pusht-keypoints --methods edm/consistency-policy,edm/consistency-policy@consistency:3,edm/regression-fine,edm/onedp-s
+  --budget 0.1 --seeds 1 --episodes 500 --first-seed 100000 --out DIR` (245, 940 and 784 steps)
 - edm-fine: `onedp distill pusht-keypoints-edm --method regression-fine --threads 1 --out NAME`
 - x0-student: `onedp distill pusht-keypoints-ddpm --method onedp-s --parameterization x0 --steps 1200 --threads 1 --out
   NAME`
@@ -65,6 +68,9 @@ NOT_TIMED = (
     "s2400-2",
     "edm-onedp",
     "going-on",
+    "edm-consistency-policy-0-cf0b74041617",
+    "edm-onedp-s-0-1ca2c52e3dd0",
+    "edm-regression-fine-0-8301292381e2",
 )
 """Students whose distillation shared the machine with other work, while their teachers were timed without: no cost."""
 
