@@ -77,6 +77,7 @@ NOT_TIMED = (
 STUDENTS = (
     ("s2400-0", "pusht-keypoints-onedp-s"),
     ("s2400-1", "pusht-keypoints-onedp-s"),
+    ("s2400-2", "pusht-keypoints-onedp-s"),
     ("edm-onedp", "pusht-keypoints-edm-onedp-s"),
     ("regression-720", "onedp-s-600"),
     ("onedp-ddpm", "pusht-keypoints-onedp-s"),
