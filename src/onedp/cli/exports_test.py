@@ -11,6 +11,7 @@ import pytest
 from onedp.cli.main import main
 from onedp.evaluate.heldout_test import make_policy, write_data
 from onedp.export.export import export_policy
+from onedp.files import write_text
 from onedp.policy import save_policy
 from onedp.runtime.latency import HistogramLatency, parse_latency
 
@@ -146,10 +147,14 @@ def test_a_policy_for_lerobot_is_run_there(damaged, capsys):
 @pytest.mark.parametrize("name", ["fp32", "float32"])
 def test_precisions_have_two_spellings(folder, tmp_path, name):
     arguments = ["latency", str(folder / "p"), "--runtimes", "onnxruntime", "--precisions", name, "--rounds", "2"]
+    for stays_or_goes in ("mine.json", "7--old--torch--float32--1.json"):
+        write_text(tmp_path / "out/recorded" / stays_or_goes, "{}")
     main([*arguments, "--out", str(tmp_path / "out")])
     rows = json.loads((tmp_path / "out/latency.json").read_text())["rows"]
     assert [row["precision"] for row in rows] == ["float32"]
-    (recorded,) = (tmp_path / "out/recorded").iterdir()  # what evaluate --latency FILE reads
+    recorded, mine = sorted((tmp_path / "out/recorded").iterdir())
+    assert mine.name == "mine.json"
+    # what evaluate --latency FILE reads
     charged = parse_latency(str(recorded), nfe=1, measure=list)
     assert isinstance(charged, HistogramLatency)
     assert sum(charged.counts) == 2

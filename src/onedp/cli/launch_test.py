@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1"]
-LAUNCH += ["--multi_gpu", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # gpu: torchrun
+from onedp.train.processes_test import LAUNCH
 
 
 def run(*command: str) -> None:

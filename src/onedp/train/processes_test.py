@@ -29,6 +29,8 @@ from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import distill_student, train_teacher
 from onedp.train.windows import random_crops
 
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1"]
+LAUNCH += ["--multi_gpu", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # gpu: torchrun
 LOOP = LoopConfig(steps=6, batch_size=8, log_every=1, diagnose_every=6, checkpoint_every=3, cpu=True, threads=1)
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=8)
 ACT = ActConfig(width=16, heads=2, expansion=2, encoder_blocks=1, decoder_blocks=1, latent_dim=4)
@@ -54,9 +56,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(tmp_path: Path) -> Non
     data = tmp_path / "demonstrations.npz"
     np.savez(data, state=state, action=action, episode_ends=[30, 60])
     train_both(data, tmp_path / "one")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1"]
-    launch += ["--multi_gpu", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # gpu: torchrun
-    command = [*launch, "-m", "onedp.train.processes_test", str(data), str(tmp_path / "two")]
+    command = [*LAUNCH, "-m", "onedp.train.processes_test", str(data), str(tmp_path / "two")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CI": "true"})
     assert done.returncode == 0, done.stderr
     for run in ("teacher", "student"):
