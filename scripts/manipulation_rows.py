@@ -47,8 +47,12 @@ class Recipe:
     """Further options of the teacher's training where it has cameras."""
     students: tuple[str, ...] = ("onedp-s",)
     """Methods of distillation."""
+    edm_students: tuple[str, ...] = ()
+    """Methods that distil a second teacher, one with EDM's noise levels."""
 
 
+BOTH = ("onedp-s", "onedp-d")
+CONSISTENCY = ("consistency-policy",)
 RECIPES = {
     "lift": Recipe(400, 6000, 450),
     "can": Recipe(300, 8000, 450),
@@ -57,12 +61,12 @@ RECIPES = {
     "lift-image": Recipe(
         250, 3600, 320, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
     ),
-    "lift-45": Recipe(400, 6000, 450, students=("onedp-s", "onedp-d")),
-    "coffee-lid": Recipe(500, 8000, 800, noise="1", students=("onedp-s", "onedp-d")),
-    "pose-reset": Recipe(500, 6000, 450),
-    "pnp-milk": Recipe(300, 8000, 450),
-    "pnp-milk-move": Recipe(500, 8000, 450),
-    "pnp-anything": Recipe(640, 10000, 800),
+    "lift-45": Recipe(400, 6000, 450, students=BOTH),
+    "coffee-lid": Recipe(500, 8000, 800, noise="1", students=BOTH),
+    "pose-reset": Recipe(500, 6000, 450, students=BOTH, edm_students=CONSISTENCY),
+    "pnp-milk": Recipe(300, 8000, 450, students=BOTH),
+    "pnp-milk-move": Recipe(500, 8000, 450, students=BOTH, edm_students=CONSISTENCY),
+    "pnp-anything": Recipe(640, 10000, 800, students=BOTH),
 }
 """Call lift-image with ``--episodes 200``, and MUJOCO_GL=osmesa where there is no display."""
 
@@ -92,14 +96,14 @@ def processor_seconds(*arguments: str, workspace: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def run_once(kind: str, task: str, out: str, arguments: list[str], workspace: Path) -> None:
-    """Train or distil into ``workspace/out`` unless its policy is there, and note what that cost."""
+def run_once(kind: str, out: str, arguments: list[str], workspace: Path) -> None:
+    """Train or distil into ``workspace/out`` unless its policy is there; what that cost is kept beside it as ``kind``."""
     if (workspace / out / "policy").exists():
         return
     if (workspace / out).exists():
         raise OneDPError(f"{workspace / out} holds a run that was stopped. Remove it: its time would not be whole.")
     seconds = processor_seconds(*arguments, "--threads", "1", "--cpu", "--out", out, workspace=workspace)
-    note("processor_seconds", task, {kind: round(seconds, 1)})
+    write_json(workspace / f"{out}.cost.json", {kind: round(seconds, 1)})
 
 
 def note(kind: str, task: str, facts: dict[str, Any]) -> None:
@@ -115,45 +119,63 @@ def ways_of(demonstrations: Path) -> dict[str, int]:
         return json.loads(file["data"].attrs["collected"]).get("ways", {})
 
 
-def publish(row: Path, result: Path) -> None:
-    """Copy ``row`` to ``result``, unless that has more starts: a trial replaces no measurement."""
+def publish(row: Path, result: Path) -> bool:
+    """Copy ``row`` to ``result`` and say so, unless that has more starts: a trial replaces no measurement."""
     there = json.loads(result.read_text())["episodes"] if result.exists() else 0
     if json.loads(row.read_text())["episodes"] < there:
         print(f"{result} stays as it is: it has {there} starts.")
-    else:
-        write_text(result, row.read_text())
+        return False
+    write_text(result, row.read_text())
+    return True
+
+
+def make_teacher(task: str, process: str, students: tuple[str, ...], workspace: Path) -> None:
+    """The policy TASK-PROCESS and its ``students``, TASK-METHOD."""
+    recipe, data, teacher = RECIPES[task], f"{task}.hdf5", f"{task}-{process}"
+    training = ["train", "--task", task, "--data", data, "--process", process, "--network", "mlp"]
+    training += [*PRECISION, *recipe.pictures]
+    training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]
+    run_once("training" if process == "ddpm" else f"training {process}", teacher, training, workspace)
+    for method in students:
+        distillation = ["distill", teacher, "--method", method, "--data", data, "--steps", str(recipe.student_steps)]
+        kind = "distillation" if method == "onedp-s" else f"distillation {method}"
+        run_once(kind, f"{task}-{method}", [*distillation, *PRECISION], workspace)
+
+
+def make_rows(task: str, contestants: list[tuple[str, str | None]], options: Options) -> None:
+    """Evaluate policies, each with a sampler or its own, and publish their rows with the costs of their training."""
+    workspace = options.workspace
+    rows = workspace / f"rows-{options.first_seed}-{options.episodes}"
+    rows.mkdir(exist_ok=True)
+    for policy, sampler in contestants:
+        name = f"{policy}{'-' + sampler.replace(':', '') if sampler else ''}.json"
+        if not (rows / name).exists():
+            starts = ["--episodes", str(options.episodes), "--first-seed", str(options.first_seed)]
+            starts += ["--workers", str(options.workers), "--json", f"{rows.name}/{name}"]
+            chosen = ["--sampler", sampler] if sampler else []
+            processor_seconds("evaluate", policy, *chosen, *starts, workspace=workspace)
+        if options.first_seed != TEST_STARTS_FROM:
+            continue
+        result = RESULTS / ("metaworld" if task.startswith("metaworld") else "robosuite") / name
+        if publish(rows / name, result) and (cost := workspace / f"{policy}.cost.json").exists():
+            note("processor_seconds", task, json.loads(cost.read_text()))
 
 
 def make(task: str, options: Options) -> None:
     """All steps of one task."""
-    recipe, workspace = RECIPES[task], options.workspace
-    data, teacher = f"{task}.hdf5", f"{task}-ddpm"
-    students = [f"{task}-{method}" for method in recipe.students]
+    recipe, workspace, data = RECIPES[task], options.workspace, f"{task}.hdf5"
     if not (workspace / data).exists():
         collection = ["collect", task, "--episodes", str(recipe.demonstrations), "--noise", recipe.noise]
         processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
-    if ways := ways_of(workspace / data):
+    if options.first_seed == TEST_STARTS_FROM and (ways := ways_of(workspace / data)):
         note("ways_of_demonstrations", task, ways)
-    training = ["train", "--task", task, "--data", data, "--process", "ddpm", "--network", "mlp"]
-    training += [*PRECISION, *recipe.pictures]
-    training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]
-    run_once("training", task, teacher, training, workspace)
-    for method, student in zip(recipe.students, students, strict=True):
-        distillation = ["distill", teacher, "--method", method, "--data", data, "--steps", str(recipe.student_steps)]
-        kind = "distillation" if method == "onedp-s" else f"distillation {method}"
-        run_once(kind, task, student, [*distillation, *PRECISION], workspace)
-    rows = workspace / f"rows-{options.first_seed}-{options.episodes}"
-    rows.mkdir(exist_ok=True)
-    for policy, sampler, name in (
-        (teacher, ("--sampler", "ddim:10"), f"{teacher}-ddim10.json"),
-        *((student, (), f"{student}.json") for student in students),
-    ):
-        if not (rows / name).exists():
-            starts = ["--episodes", str(options.episodes), "--first-seed", str(options.first_seed)]
-            starts += ["--workers", str(options.workers), "--json", f"{rows.name}/{name}"]
-            processor_seconds("evaluate", policy, *sampler, *starts, workspace=workspace)
-        if options.first_seed == TEST_STARTS_FROM:
-            publish(rows / name, RESULTS / ("metaworld" if task.startswith("metaworld") else "robosuite") / name)
+    make_teacher(task, "ddpm", recipe.students, workspace)
+    contestants: list[tuple[str, str | None]] = [(f"{task}-ddpm", "ddim:10")]
+    contestants += [(f"{task}-{method}", None) for method in recipe.students]
+    if recipe.edm_students:
+        make_teacher(task, "edm", recipe.edm_students, workspace)
+        contestants += [(f"{task}-edm", "heun:10"), *((f"{task}-{method}", None) for method in recipe.edm_students)]
+    make_rows(task, contestants, options)
 
 
 def main() -> None:
