@@ -97,7 +97,7 @@ def processor_seconds(*arguments: str, workspace: Path) -> float:
 
 
 def run_once(kind: str, out: str, arguments: list[str], workspace: Path) -> None:
-    """Train or distil into ``workspace/out`` unless its policy is there; what that cost is kept beside it as ``kind``."""
+    """Train or distil into ``workspace/out`` unless its policy is there; its cost is kept beside it as ``kind``."""
     if (workspace / out / "policy").exists():
         return
     if (workspace / out).exists():
