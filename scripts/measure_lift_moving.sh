@@ -1,7 +1,7 @@
 #!/bin/sh
 # results/realtime-lift from nothing: demonstrations, teachers, students, and the cells, 100 starts each.
 # What is there already is kept, so it goes on where it was. Usage: measure_lift_moving.sh [WORKSPACE [PART]]
-# PART: policies, latencies, executors, or measured; default all.
+# PART: policies, latencies, executors, going-on, or measured; default all.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 onedp=${ONEDP:-onedp}
@@ -36,6 +36,7 @@ case "$part" in all | policies)
     train edm
     distill ddpm onedp-s 450
     distill ddpm onedp-d 450
+    distill ddpm going-on 900
     distill edm consistency-policy 600
     ;;
 esac
@@ -48,6 +49,11 @@ case "$part" in all | latencies)
 esac
 case "$part" in all | executors)
     cells paper "drop-late rtc ensemble" "$paper"
+    ;;
+esac
+case "$part" in all | going-on)
+    cells "0 paper" sync going-on
+    cells paper "drop-late rtc" going-on
     ;;
 esac
 # DDPM-100 measured here (results/lift-moving-latency.json, `onedp latency`, nothing beside it): 7 ticks. Of all others
