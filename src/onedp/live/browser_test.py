@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.sync.client import ClientConnection
 
 from onedp.live.headless_test import headless_page
 from onedp.live.server_test import next_of, page, serving
@@ -23,6 +25,13 @@ BOX = """(() => {
   const box = document.querySelectorAll('.scene')[%d].getBoundingClientRect();
   return [box.left, box.top, box.width];
 })()"""
+
+CHOOSE = """(() => {
+  const select = document.querySelectorAll('article')[%d].querySelector('select[name=%s]');
+  select.value = '%s';
+  select.dispatchEvent(new Event('change'));
+})()"""
+EXECUTORS = "[...document.querySelectorAll('select[name=executor]')[%d].options].map((option) => option.value)"
 
 
 @pytest.mark.slow
@@ -55,17 +64,24 @@ def test_the_mouse_drags_the_t_in_a_browser(tmp_path: Path, width: int) -> None:
         next_of(watcher, "state", lambda state: not state["lanes"][0]["held"])
         assert moved["lanes"][0]["block"] != held["lanes"][0]["block"]
 
-        browser.evaluate(
-            "(() => { const select = document.querySelector('select[name=latency]'); select.value = '0.669';"
-            " select.dispatchEvent(new Event('change')); })()"
-        )
-        next_of(watcher, "state", lambda state: state["lanes"][0]["latency"] == "0.669")
+        lane = choose(browser, watcher, 0, "latency", "0.669")
         browser.wait_for("document.querySelector('[data-show=delay]').textContent === '680 ms'")  # 34 ticks of 20 ms
+        assert lane["executor"] == "sync"
+        assert choose(browser, watcher, 0, "executor", "drop-late")["latency"] == "0.669"  # the others stay
+        other = choose(browser, watcher, 1, "sampler", "ten")
+        assert (other["nfe"], other["executor"], other["latency"]) == (10, "sync", "0")
+        assert ["rtc" in browser.evaluate(EXECUTORS % lane) for lane in (0, 1)] == [True, False]  # it could not
         browser.evaluate("document.getElementById('next').click()")
         next_of(watcher, "state", lambda state: state["seed"] == 4)
         if folder := os.environ.get("ONEDP_SCREENSHOTS"):
             browser.screenshot(Path(folder) / f"live-{width}.png", whole=True)
         assert browser.problems == []
+
+
+def choose(browser: Any, watcher: ClientConnection, lane: int, control: str, value: str) -> dict[str, Any]:
+    """Operate one of the selects of a lane; what the server says about the lane once it has followed."""
+    browser.evaluate(CHOOSE % (lane, control, value))
+    return next_of(watcher, "state", lambda state: state["lanes"][lane][control] == value)["lanes"][lane]
 
 
 def is_moved(before: dict, after: dict) -> bool:
