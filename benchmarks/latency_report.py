@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ def read_cells(folder: Path) -> list[EvaluationResult]:
 
 
 def charged_s(result: EvaluationResult) -> float:
-    """The latency really charged, as the ticks that were consumed [s]."""
+    """The latency really charged, as the ticks that were consumed [s]; infinite where no episode was as long as it."""
     assert result.timing is not None
+    if result.timing.chunks == 0:
+        return math.inf
     return result.timing.delay_ticks / result.timing.control_hz
 
 
@@ -88,7 +91,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
         score_low, score_high = row.score_ci95
         ticks = timing.executed + timing.repeated + timing.starved
         lines.append(
-            f"| {row.task} | {row.policy} | {row.sampler} | {1000 * charged_s(row):.0f} ms | "
+            f"| {row.task} | {row.policy} | {row.sampler} | {_latency(row)} | "
             f"{how_of(row)} | {timing.replan_steps} | "
             f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
             f"{_against_sync(row, results, 0.0)} | {_against_sync(row, results, charged_s(row))} | "
@@ -98,6 +101,11 @@ def table(results: Sequence[EvaluationResult]) -> str:
             f"{'-' if timing.seam_jump is None else f'{timing.seam_jump:.1f}'} |"
         )
     return "\n".join([*lines, "", *_budgets(results)])
+
+
+def _latency(row: EvaluationResult) -> str:
+    seconds = charged_s(row)
+    return f"{1000 * seconds:.0f} ms" if math.isfinite(seconds) else "no chunk came"
 
 
 def _against_sync(row: EvaluationResult, results: Sequence[EvaluationResult], latency_s: float) -> str:
@@ -141,9 +149,10 @@ def report(results: Sequence[EvaluationResult], folder: Path) -> None:
     """``README.md`` with the table, ``latency.png``, and ``executors.png`` where other executors than sync were run."""
     with replaced_file(folder / "README.md") as temporary:
         temporary.write_text(f"{HEADER}\n{table(results)}\n")
-    draw_latencies([row for row in results if executor_of(row) == "sync"], folder / "latency.png")
-    if any(executor_of(row) != "sync" for row in results):
-        draw_executors(results, folder / "executors.png")
+    drawn = [row for row in results if math.isfinite(charged_s(row))]
+    draw_latencies([row for row in drawn if executor_of(row) == "sync"], folder / "latency.png")
+    if any(executor_of(row) != "sync" for row in drawn):
+        draw_executors(drawn, folder / "executors.png")
 
 
 def executor_of(result: EvaluationResult) -> str:

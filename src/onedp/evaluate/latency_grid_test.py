@@ -161,3 +161,18 @@ def test_wrong_grids_are_refused_before_anything_is_evaluated(grid, tmp_path, mo
         grid.main(grid.Options(executors=("async",), folder=tmp_path))
     with pytest.raises(OneDPError, match="There is no finished cell"):
         grid.main(grid.Options(plot_only=True, folder=tmp_path))
+
+
+def test_a_latency_longer_than_the_episode_is_not_none(grid, tmp_path, monkeypatch):
+    def evaluate(request):
+        made = cell(request)
+        never = request.latency == "9"
+        timing = dataclasses.replace(made.timing, chunks=0, delay_ticks=0.0) if never else made.timing
+        return dataclasses.replace(made, timing=timing)
+
+    monkeypatch.setattr(grid, "evaluate", evaluate)
+    grid.main(grid.Options(policies=("student",), tasks=("pusht-drift",), latencies=("9", "0.1"), folder=tmp_path))
+    text = (tmp_path / "README.md").read_text()
+    assert "| student | one-step | no chunk came | sync |" in text
+    assert "- pusht-drift, student" not in text  # no budget: nothing without latency was measured
+    assert (tmp_path / "latency.png").stat().st_size > 5000
