@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from onedp.data.lerobot_export import ExportConfig, export_lerobot
 from onedp.data.recording import ArrayHeader, Recording
@@ -100,6 +103,24 @@ def lerobot_v2(folder: Path) -> Path:
     (folder / "meta" / "info.json").write_text(json.dumps(info))
     (folder / "meta" / "episodes.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "meta" / "tasks.jsonl").write_text(json.dumps({"task_index": 0, "task": "push"}) + "\n")
+    return folder
+
+
+def with_stills(folder: Path, kind: str = "PNG", group: int = 4) -> Path:
+    """A LeRobot set with its camera's pictures in the parquet, ``group`` rows together, as LeRobot has them."""
+    name = "observation.images.top"
+    for path in (folder / "data").rglob("*.parquet"):
+        table = pq.read_table(path)
+        stored = []
+        for step in table.column("index").to_pylist():
+            with io.BytesIO() as file:
+                Image.fromarray(pictures()[step]).save(file, kind)
+                stored.append({"bytes": file.getvalue(), "path": f"frame-{step}.{kind.lower()}"})
+        pq.write_table(table.append_column(name, pa.array(stored)), path, row_group_size=group)
+    shutil.rmtree(folder / "videos")
+    info = json.loads((folder / "meta" / "info.json").read_text())
+    info["features"][name]["dtype"] = "image"
+    (folder / "meta" / "info.json").write_text(json.dumps(info))
     return folder
 
 

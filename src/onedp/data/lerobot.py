@@ -1,4 +1,4 @@
-"""Reader of LeRobot data sets, versions 3.0 and 2.x, in place: vectors from parquet, pictures from video on demand."""
+"""Reader of LeRobot data sets, versions 3.0 and 2.x, in place: vectors from parquet, pictures on demand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from onedp.data.lerobot_cameras import Camera
 from onedp.data.lerobot_meta import LeRobotMeta, picture_shape, read_meta
+from onedp.data.lerobot_stills import StillCamera
 from onedp.data.parquet import count_rows, read_columns
 from onedp.data.recording import ArrayHeader, Recording
 from onedp.errors import DataError
@@ -33,14 +34,16 @@ def open_lerobot(path: Path) -> Recording:
     headers = {name: _header(feature) for name, feature in meta.features.items()}
     n_steps = int(steps.ends[-1])
     headers = {name: ArrayHeader((n_steps, *each.shape), each.dtype, each.problem) for name, each in headers.items()}
-    cameras = {name: Camera(meta, name, steps.ends) for name in meta.cameras}
+    cameras: dict[str, Camera | StillCamera] = {name: Camera(meta, name, steps.ends) for name in meta.cameras}
+    cameras |= {name: StillCamera(meta, name, steps.ends) for name in meta.stills}
     for name, camera in cameras.items():
         if problem := camera.problem():
             headers[name] = ArrayHeader(headers[name].shape, "uint8", problem)
     notes = [f"Task: {text}" for text in meta.tasks]
     return Recording(
         source=str(path),
-        format=f"LeRobot {meta.version}" + (" (with video)" if meta.cameras else ""),
+        format=f"LeRobot {meta.version}"
+        + (" (with video)" if meta.cameras else " (with pictures)" if meta.stills else ""),
         headers=headers,
         ends=steps.ends,
         open_array=lambda name: cameras[name].frames() if name in cameras else steps.column(name),
@@ -58,11 +61,9 @@ def open_lerobot(path: Path) -> Recording:
 def _header(feature: Mapping[str, object]) -> ArrayHeader:
     """Without the axis of steps."""
     kind = str(feature["dtype"])
-    if kind == "video":
+    if kind in ("video", "image"):
         return ArrayHeader(picture_shape(feature), "uint8")
     shape = tuple(int(n) for n in feature["shape"])  # type: ignore[attr-defined]
-    if kind == "image":
-        return ArrayHeader(shape, kind, "is stored as single pictures in parquet; pictures are read from video only.")
     if kind == "string":
         return ArrayHeader(shape, kind, "holds text, expected plain numbers.")
     try:

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from onedp.data.lazy import LazyArray
 from onedp.data.lerobot_meta import LeRobotMeta
-from onedp.data.video import VideoIndex, decode_frames, read_video_index, video_content
+from onedp.data.video import VideoIndex, decode_frames, files_content, read_video_index
 from onedp.errors import DataError
 
 FRAME_TOLERANCE = 0.45
@@ -117,7 +117,7 @@ class Camera:
         gops = [len(index.pts) / max(1, len(index.keyframes)) for index in indices.values()]
         run = max(1, round(float(np.median(gops)))) if gops else 1
         shape = (int(self.ends[-1]), *self.meta.cameras[self.name])
-        return LazyArray(shape, np.dtype(np.uint8), read, run, lambda: video_content(list(indices)))
+        return LazyArray(shape, np.dtype(np.uint8), read, run, lambda: files_content(list(indices)))
 
 
 def _missing_frames(name: str, index: VideoIndex, times_s: ndarray, found: ndarray) -> str:

@@ -52,6 +52,11 @@ class LeRobotMeta:
         """Features stored as video to their shape (height, width, channels)."""
         return {name: picture_shape(each) for name, each in self.features.items() if each["dtype"] == "video"}
 
+    @property
+    def stills(self) -> dict[str, tuple[int, int, int]]:
+        """Features stored as single pictures to their shape (height, width, channels)."""
+        return {name: picture_shape(each) for name, each in self.features.items() if each["dtype"] == "image"}
+
 
 def picture_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
     """(height, width, channels), whichever order the feature has; LeRobot writes both."""
@@ -70,7 +75,7 @@ def read_meta(root: Path) -> LeRobotMeta:
         version = str(info["codebase_version"])
         features = {name: dict(each) for name, each in info["features"].items()}
         for name, feature in features.items():
-            if feature["dtype"] == "video" and len(feature["shape"]) != 3:
+            if feature["dtype"] in ("video", "image") and len(feature["shape"]) != 3:
                 raise DataError(
                     f"{root}: the camera '{name}' has the shape {feature['shape']}, expected three numbers."
                 )

@@ -188,8 +188,8 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def video_content(paths: list[Path]) -> bytes:
-    """Digests of the encoded files: what stands for their frames in a data set's digest."""
+def files_content(paths: list[Path]) -> bytes:
+    """Digests of the encoded files: what stands for their pictures in a data set's digest."""
     parts = []
     for path in paths:
         digest = hashlib.sha256()

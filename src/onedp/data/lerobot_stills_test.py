@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from onedp.data.fake_sets_test import ENDS, SIZE, N, lerobot_v2, lerobot_v3, pictures, step_of, with_stills
+from onedp.data.frame_cache import with_frame_cache
+from onedp.data.lazy import LazyArray
+from onedp.data.readers import open_episodes, open_recording
+from onedp.errors import DataError
+
+CAMERA = "observation.images.top"
+MAKERS = {"v3.0": lerobot_v3, "v2.1": lerobot_v2}
+
+
+@pytest.fixture(scope="module", name="sets")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: with_stills(make(tmp_path_factory.mktemp(name) / "set")) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(name="copy_v2")
+def writable(sets: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sets["v2.1"], tmp_path / "v2"))
+
+
+@pytest.mark.parametrize("version", MAKERS)
+def test_every_step_has_its_own_picture_in_any_order(version: str, sets: dict[str, Path]) -> None:
+    recording = open_recording(sets[version])
+    assert recording.format == f"LeRobot {version} (with pictures)"
+    assert recording.headers[CAMERA].shape == (N, *SIZE, 3)
+    assert not recording.bad_episodes
+    frames = open_episodes(sets[version], (CAMERA,)).arrays[CAMERA]
+    assert isinstance(frames, LazyArray)
+    np.testing.assert_array_equal(frames[:], pictures())  # PNG loses nothing
+    order = np.random.default_rng(0).permutation(N)
+    np.testing.assert_array_equal(frames[order], pictures()[order])
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    frames = open_episodes(with_stills(lerobot_v2(tmp_path / "set"), "JPEG"), (CAMERA,)).arrays[CAMERA]
+    assert [step_of(picture) for picture in frames[:]] == list(range(N))
+
+
+def test_the_cache_holds_the_same(sets: dict[str, Path], tmp_path: Path) -> None:
+    recording = open_recording(sets["v3.0"])
+    cached, direct = with_frame_cache(recording, (CAMERA,), tmp_path).read(CAMERA), recording.read(CAMERA)
+    assert isinstance(cached, LazyArray)
+    assert isinstance(direct, LazyArray)
+    np.testing.assert_array_equal(cached[np.arange(N)], pictures())
+    assert cached.content is not None
+    assert direct.content is not None
+    assert cached.content() == direct.content()
+
+
+def damaged(folder: Path, change: Callable[[list[Any]], list[Any]]) -> Path:
+    """The pictures of episode 1 changed."""
+    path = folder / "data" / "chunk-000" / "episode_000001.parquet"
+    table = pq.read_table(path)
+    at = table.schema.get_field_index(CAMERA)
+    stored = change(table.column(CAMERA).to_pylist())
+    kind = pa.array(stored)
+    pq.write_table(table.set_column(at, CAMERA, kind), path)
+    return folder
+
+
+def picture_of(size: tuple[int, int]) -> dict[str, Any]:
+    with io.BytesIO() as file:
+        Image.new("RGB", (size[1], size[0])).save(file, "PNG")
+        return {"bytes": file.getvalue(), "path": ""}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"bytes": b"\x89PNG\r\n\x1a\n nothing", "path": ""}, r"episode 1, step 2 has a picture .* that is damaged"),
+        ({"bytes": None, "path": "frame.png"}, r"episode 1, step 2 has no picture 'observation.images.top'"),
+        (None, r"episode 1, step 2 has no picture"),
+        (picture_of((16, 48)), r"episode 1, step 2 .* of 16 x 48 pixels, the data set says 32 x 48"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_named(copy_v2: Path, tmp_path: Path, broken: Any, message: str) -> None:
+    damaged(copy_v2, lambda stored: [*stored[:2], broken, *stored[3:]])
+    recording = open_recording(copy_v2)
+    frames = recording.read(CAMERA)
+    np.testing.assert_array_equal(frames[: ENDS[0]], pictures()[: ENDS[0]])  # the others are there
+    with pytest.raises(DataError, match=message):
+        frames[:]
+    assert list(with_frame_cache(recording, (CAMERA,), tmp_path / "cache").bad_episodes) == [1]
+
+
+def test_a_file_without_pictures(copy_v2: Path) -> None:
+    damaged(copy_v2, lambda stored: [0.0 for _ in stored])
+    with pytest.raises(DataError, match=r"episode 1 has no pictures .* holds double there, expected pictures"):
+        open_episodes(copy_v2, (CAMERA,))
+    path = copy_v2 / "data" / "chunk-000" / "episode_000001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([CAMERA]), path)
+    with pytest.raises(DataError, match=r"episode 1 has no pictures .* has no column of that name"):
+        open_episodes(copy_v2, (CAMERA,))
+    with pytest.raises(DataError, match=r"episode 1 has no pictures .* has no column of that name"):
+        open_recording(copy_v2).read(CAMERA)[np.array([0, ENDS[0]])]
+    kept = open_recording(copy_v2).usable((CAMERA,), skip=True).episodes((CAMERA,))
+    expected = np.delete(pictures(), np.arange(ENDS[0], ENDS[1]), axis=0)
+    np.testing.assert_array_equal(kept.arrays[CAMERA][np.arange(len(expected))], expected)
