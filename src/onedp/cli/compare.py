@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from onedp.data.config import ReadingConfig
 from onedp.errors import OneDPError
 
 
@@ -44,6 +46,8 @@ class Compare:
     """With --data: observations, drawn from the episodes that training holds out; default: 256."""
     draws: int | None = None
     """With --data: chunks for each observation, each from noise of its own; default: 16."""
+
+    reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
 
     def run(self) -> None:
         """Evaluate, print and write."""
@@ -89,8 +93,16 @@ class Compare:
             for name in (of_data if self.data is None else of_episodes)
             if getattr(self, name) is not None
         ]
+        if self.data is None:
+            unread = ReadingConfig()
+            given += [
+                f"--{each.name.replace('_', '-')}"
+                for each in fields(ReadingConfig)
+                if getattr(self.reading, each.name) != getattr(unread, each.name)
+            ]
         if given and self.data is None:
-            raise OneDPError(f"{' and '.join(given)} belong to --data, which is not given. Leave out one or give both.")
+            verb = "belongs" if len(given) == 1 else "belong"
+            raise OneDPError(f"{' and '.join(given)} {verb} to --data, which is not given. Leave out one or give both.")
         if given:
             raise OneDPError(
                 f"With --data no episodes are run, so {' and '.join(given)} would change nothing. Leave it out, or "
@@ -117,7 +129,7 @@ class Compare:
         task = reading_task(self.task or judge.task, judge.spec, judge.provenance)
         count = 256 if self.observations is None else self.observations
         draws = 16 if self.draws is None else self.draws
-        comparison = compare_heldout(policies, reference, data, task, count, draws, seed=0)
+        comparison = compare_heldout(policies, reference, data, task, count, draws, 0, self.reading)
         write_json(self.out / "heldout.json", comparison.to_json())
         write_heldout_report(self.out / "report.html", comparison)
         make_console().print(terminal_table(comparison))

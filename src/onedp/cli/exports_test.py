@@ -80,6 +80,8 @@ def test_compare_refuses_what_it_would_ignore(folder, tmp_path, capsys):
     assert "so --episodes and --first-seed and --workers and --ray would change nothing" in message
     message = refused(capsys, *two, "--observations", 6, "--draws", 16)
     assert "--observations and --draws belong to --data, which is not given" in message
+    message = refused(capsys, *two, "--skip-bad-episodes")
+    assert "--skip-bad-episodes belongs to --data, which is not given" in message
     assert "appears twice" in refused(capsys, "compare", folder / "ex", f"{folder / 'ex'}@ddim:3", *data)
     assert "its sampler is part of it" in refused(capsys, "compare", folder / "p", f"{folder / 'ex'}@ddim:2", *data)
     assert not (tmp_path / "out").exists()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 VERBS = {
     "train": ("onedp.cli.train:Train", "demonstrations to a diffusion-policy teacher"),
@@ -45,7 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not debug:
         warnings.formatwarning = _plain_warning
     try:
-        _run(arguments[0], arguments[1:])
+        with _tidy_end():
+            _run(arguments[0], arguments[1:])
     except OneDPError as error:
         if debug:
             raise
@@ -63,6 +69,27 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("onedp: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """Let SIGTERM end this process as an exit, so that temporary files go; worker processes end as they always do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(verb: str, arguments: list[str]) -> None:

@@ -54,6 +54,26 @@ def test_warnings_are_sentences_without_our_code():
     assert "UserWarning: odd data" in debug
 
 
+def test_a_terminated_process_leaves_no_temporary_files(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from onedp.cli import main as m; from onedp.files import replaced_folder\n"
+        "def run(verb, arguments):\n"
+        "    with replaced_folder(Path(arguments[0]) / 'out') as folder:\n"
+        "        (folder / 'part').write_text('half')\n"
+        "        print('writing', flush=True)\n"
+        "        time.sleep(60)\n"
+        "m._run = run; m.main(['convert', sys.argv[1]])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.terminate()
+    assert process.wait(timeout=30) == 143
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_has_help(capsys, verb):
     code, out, _ = run(capsys, verb, "--help")

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from tqdm import tqdm
 
+from onedp.data.config import ReadingConfig
 from onedp.data.episodes import Episodes
 from onedp.data.readers import open_recording
 from onedp.data.windows import gather_windows, window_index
@@ -120,10 +121,13 @@ class HeldoutObservations:
     digest: str
 
 
-def load_heldout(data: Path, task: Task, spec: PolicySpec, count: int, seed: int) -> HeldoutObservations:
+def load_heldout(
+    data: Path, task: Task, spec: PolicySpec, count: int, seed: int, reading: ReadingConfig | None = None
+) -> HeldoutObservations:
     """``count`` observations of the data set's held-out episodes, without replacement; raises ``DataError``."""
-    has_actions = bool(recorded_keys(open_recording(data), [task.spec.action.name], task.recorded_as))
-    episodes = load_demonstrations(data, task) if has_actions else load_observations(data, task)
+    has_actions = bool(recorded_keys(open_recording(data, reading), [task.spec.action.name], task.recorded_as))
+    load = load_demonstrations if has_actions else load_observations
+    episodes = load(data, task, reading=reading)
     arrays = dict(episodes.arrays)
     arrays.setdefault(spec.action.name, np.zeros((episodes.n_steps, spec.action_dim), dtype=np.float32))
     index = window_index(episodes.ends, spec, max_padding=spec.chunk_length - 1)
@@ -141,9 +145,13 @@ def load_heldout(data: Path, task: Task, spec: PolicySpec, count: int, seed: int
         has_next=has_next,
         actions=actions[:, spec.n_obs_steps - 1 :] if has_actions else None,
         episode=episode[picks],
-        selection=f"{len(picks)} observations of {selection}",
+        selection=f"{len(picks)} observations of {selection}{_left_out(episodes)}",
         digest=episodes.digest(),
     )
+
+
+def _left_out(episodes: Episodes) -> str:
+    return f"; {len(episodes.skipped)} that cannot be used were left out" if episodes.skipped else ""
 
 
 def _candidates(episode: ndarray, episodes: Episodes) -> tuple[ndarray, str]:
@@ -179,7 +187,14 @@ def sample_chunks(policy: JudgedPolicy, obs: Mapping[str, ndarray], draws: int, 
 
 
 def compare_heldout(
-    policies: Sequence[JudgedPolicy], reference: int, data: Path, task: Task, count: int, draws: int, seed: int
+    policies: Sequence[JudgedPolicy],
+    reference: int,
+    data: Path,
+    task: Task,
+    count: int,
+    draws: int,
+    seed: int,
+    reading: ReadingConfig | None = None,
 ) -> HeldoutComparison:
     """Every policy on the same observations; raises ``OneDPError`` when they do not fit the task or each other."""
     if draws < 2 or count < 2:
@@ -191,7 +206,7 @@ def compare_heldout(
                 f"{policy.name} and {yardstick.name} have different specs (fields, horizon, timing or limits), so "
                 "their chunks cannot be compared."
             )
-    observations = load_heldout(data, task, yardstick.spec, count, seed)
+    observations = load_heldout(data, task, yardstick.spec, count, seed, reading)
     with one_thread():
         truth = sample_chunks(yardstick, observations.now, draws, seed)
         rows = []

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from onedp.cli.main import main
+from onedp.data.config import ReadingConfig
 from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim
 from onedp.diffusion.schedule import CosineDdpm
-from onedp.errors import OneDPError
+from onedp.errors import DataError, OneDPError
 from onedp.evaluate.heldout import METRICS, chunk_metrics, compare_heldout, load_heldout, sample_chunks, seam_jumps
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
@@ -83,6 +84,19 @@ def test_a_small_data_set_is_judged_whole_and_says_so(tmp_path):
     found = load_heldout(write_data(tmp_path / "small.npz", episodes=3), PUSHT_KEYPOINTS, SPEC, 10, 0)
     assert "all 3 episodes" in found.selection
     assert "make sure that the policies were not trained on them" in found.selection
+
+
+def test_bad_episodes_are_left_out_when_that_is_asked_for(data):
+    with np.load(data) as file:
+        arrays = dict(file)
+    arrays["action"][5] = np.nan
+    np.savez(data, **arrays)
+    with pytest.raises(DataError, match="NaN or infinity in 1 steps, first in episode 0"):
+        load_heldout(data, PUSHT_KEYPOINTS, SPEC, 10, 0)
+    found = load_heldout(data, PUSHT_KEYPOINTS, SPEC, 1000, 0, ReadingConfig(skip_bad_episodes=True))
+    assert "1 of 39 episodes" in found.selection
+    assert found.selection.endswith("; 1 that cannot be used were left out")
+    assert np.allclose(found.now["agent_pos"][0, -1], arrays["state"][20 * 20, :2])  # the twentieth that is left
 
 
 def test_metrics_of_known_chunks():
