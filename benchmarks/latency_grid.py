@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from latency_report import read_cells, report
+from latency_report import report
+from latency_tables import read_cells
 
 from onedp.artifact import read_manifest, resolve_artifact
 from onedp.errors import ArtifactError, OneDPError

@@ -1,164 +1,32 @@
-"""Table, latency budgets and plots of the cells that latency_grid.py made."""
+"""Report of the cells that latency_grid.py made: README.md and plots."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from latency_tables import HEADER, charged_s, executor_of, how_of, lines_of, side_by_side, table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
 from onedp.files import replaced_file
 
 COLOURS = ("#1b6ca8", "#c2571a", "#2f8f5b", "#8a4fa3", "#7a7a7a", "#b3a000", "#111111", "#d46a9f")
-HEADER = """# Charged latency
-
-Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
-Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away), in units of the action. Time to success counts from the start of the episode. The passes that rtc adds
-(a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose
-among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %.
-Without latency drop-late does what sync does; where an executor was not run without latency, its budget is measured
-against sync. `latency_ms` in the files depends on what else the machine did.
-"""
-LOWEST_SUCCESS = 0.2
-"""Of a policy without latency, for it to have a latency budget."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-
-def read_cells(folder: Path) -> list[EvaluationResult]:
-    """Every finished cell in a folder; raises ``OneDPError`` for files that are none."""
-    results = [load_results(path) for path in sorted(folder.glob("*.json"))]
-    return [result for result in results if isinstance(result, EvaluationResult) and result.timing is not None]
-
-
-def charged_s(result: EvaluationResult) -> float:
-    """The latency really charged, as the ticks that were consumed [s]; infinite where no episode was as long as it."""
-    assert result.timing is not None
-    if result.timing.chunks == 0:
-        return math.inf
-    return result.timing.delay_ticks / result.timing.control_hz
-
-
-def how_of(result: EvaluationResult) -> str:
-    """Executor, and noise where it is not fresh."""
-    assert result.timing is not None
-    noise = result.timing.noise
-    return result.timing.executor + ("" if noise == "fresh" else f", {noise} noise")
-
-
-def line_of(result: EvaluationResult) -> tuple[str, str, str]:
-    """What the cells of one line of the plot have in common: task, policy and sampler, executor and re-planning."""
-    assert result.timing is not None
-    return (
-        result.task,
-        f"{result.policy} {result.sampler}",
-        f"{how_of(result)}, replan {result.timing.replan_steps}",
-    )
-
-
-def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> float | None:
-    """The largest latency [s], of those measured, up to which ``share`` of the success without latency is kept.
-
-    None when there is no result without latency, or its success is below ``LOWEST_SUCCESS``: nothing would be lost of
-    nothing. Of one policy, task and executor. Of results with equally many ticks the worst counts.
-    """
-    rows = sorted(results, key=lambda row: (charged_s(row), row.success_rate))
-    if not rows or charged_s(rows[0]) > 0 or rows[0].success_rate < LOWEST_SUCCESS:
-        return None
-    wanted = share * rows[0].success_rate
-    kept = list(itertools.takewhile(lambda row: row.success_rate >= wanted, rows))
-    return charged_s(kept[-1])
-
-
-def table(results: Sequence[EvaluationResult]) -> str:
-    """Markdown: one row a cell, and the latency budgets below."""
-    lines = [
-        "| task | policy | sampler | latency | executor | replan | starts | success | charged - not charged "
-        "| executor - sync | score | time to success [s] | dropped | repeated | starved | jump |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(results, key=lambda row: (row.task, row.policy, row.sampler, charged_s(row), row.label)):
-        timing = row.timing
-        assert timing is not None
-        low, high = row.success_ci95
-        score_low, score_high = row.score_ci95
-        ticks = timing.executed + timing.repeated + timing.starved
-        lines.append(
-            f"| {row.task} | {row.policy} | {row.sampler} | {_latency(row)} | "
-            f"{how_of(row)} | {timing.replan_steps} | "
-            f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
-            f"{_against_sync(row, results, 0.0)} | {_against_sync(row, results, charged_s(row))} | "
-            f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
-            f"{'-' if timing.completion_s is None else f'{timing.completion_s:.1f}'} | "
-            f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
-            f"{'-' if timing.seam_jump is None else f'{timing.seam_jump:.1f}'} |"
-        )
-    return "\n".join([*lines, "", *_budgets(results)])
-
-
-def _latency(row: EvaluationResult) -> str:
-    seconds = charged_s(row)
-    return f"{1000 * seconds:.0f} ms" if math.isfinite(seconds) else "no chunk came"
-
-
-def _against_sync(row: EvaluationResult, results: Sequence[EvaluationResult], latency_s: float) -> str:
-    """Paired difference of success to the sync cell at ``latency_s`` of the same policy, re-planning and starts."""
-    assert row.timing is not None
-    sync = (*line_of(row)[:2], f"sync, replan {row.timing.replan_steps}")
-    for other in results:
-        if other is not row and line_of(other) == sync and charged_s(other) == latency_s and other.seeds == row.seeds:
-            pair = PairedDifference.of(row, other)
-            return f"{pair.success_difference:+.2f} [{pair.success_ci95[0]:+.2f}, {pair.success_ci95[1]:+.2f}]"
-    return ""
-
-
-def lines_of(results: Sequence[EvaluationResult]) -> dict[tuple[str, str, str], list[EvaluationResult]]:
-    """Cells of each line, by latency. A line without a cell of no latency starts at that of sync."""
-    lines: dict[tuple[str, str, str], list[EvaluationResult]] = {}
-    for row in sorted(results, key=lambda row: (line_of(row), charged_s(row))):
-        lines.setdefault(line_of(row), []).append(row)
-    for rows in lines.values():
-        timing = rows[0].timing
-        assert timing is not None
-        if charged_s(rows[0]) > 0 and timing.noise == "fresh":
-            sync = (*line_of(rows[0])[:2], f"sync, replan {timing.replan_steps}")
-            rows[:0] = [row for row in lines.get(sync, []) if charged_s(row) == 0]
-    return lines
-
-
-def _budgets(results: Sequence[EvaluationResult]) -> list[str]:
-    lines = [
-        "Latency budget: the largest latency measured up to which 95 % of the success without it is kept.",
-        "",
-    ]
-    for line, rows in lines_of(results).items():
-        budget = latency_budget(rows)
-        if budget is not None:
-            lines.append(f"- {', '.join(line)}: {1000 * budget:.0f} ms")
-    return lines
 
 
 def report(results: Sequence[EvaluationResult], folder: Path) -> None:
     """``README.md`` with the table, ``latency.png``, and ``executors.png`` where other executors than sync were run."""
     with replaced_file(folder / "README.md") as temporary:
-        temporary.write_text(f"{HEADER}\n{table(results)}\n")
+        temporary.write_text(f"{HEADER}\n{side_by_side(results)}\n\n## All cells\n\n{table(results)}\n")
     drawn = [row for row in results if math.isfinite(charged_s(row))]
     draw_latencies([row for row in drawn if executor_of(row) == "sync"], folder / "latency.png")
     if any(executor_of(row) != "sync" for row in drawn):
         draw_executors(drawn, folder / "executors.png")
-
-
-def executor_of(result: EvaluationResult) -> str:
-    """Its name."""
-    assert result.timing is not None
-    return result.timing.executor
 
 
 def draw_latencies(results: Sequence[EvaluationResult], path: Path) -> None:

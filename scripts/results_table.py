@@ -23,6 +23,7 @@ REFERENCES = {
     "pusht-state-ddpm": "ddim:10",
     "pusht-image-ddpm": "ddim:10",
     **{f"{task}-ddpm": "ddim:10" for task in MANIPULATION["processor_seconds"]},
+    **{f"{task}-edm": "heun:10" for task in MANIPULATION["processor_seconds"]},
 }
 """Teacher to the sampler every comparison with it is made with; named before any number was seen."""
 
@@ -49,11 +50,12 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - pusht-keypoints-edm-onedp-d: `onedp distill pusht-keypoints-edm --method onedp-d --threads 1 --out NAME`
 - pusht-state-ddpm: `onedp train --task pusht-state --data pusht_cchi_v7_replay.zarr.zip --process ddpm --network
   unet-slim --mirror --steps 6000 --lr 6e-4 --threads 1 --out NAME`
-- TASK-ddpm, TASK-onedp-s and TASK-onedp-d of robosuite's tasks and metaworld-eight: `python
-  scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the recipes and runs `onedp
-  collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5` (metaworld-eight and
-  coffee-lid 1). The cost is a ratio of processor times of whole commands ([JSON](manipulation-cost.json)): these runs
-  shared the machine with other work, so their wall-clocks and latencies say little
+- TASK-ddpm, TASK-edm, TASK-onedp-s, TASK-onedp-d and TASK-consistency-policy (of the EDM teacher) of robosuite's tasks
+  and metaworld-eight: `python scripts/manipulation_rows.py TASK --workspace ../runs/manipulation`, which holds the
+  recipes and runs `onedp collect`, `train`, `distill`, `evaluate`. Demonstrations are scripted, with `--noise 0.5`
+  (metaworld-eight and coffee-lid 1). The cost is a ratio of processor times of whole commands
+  ([JSON](manipulation-cost.json)): these runs shared the machine with other work, so their wall-clocks and latencies
+  say little
 - pusht-image-ddpm, pusht-image-onedp-s: `scripts/measure_pusht_image.sh`; processor times of its training (from the
   process list just before its end) and distillation commands
 - visit0: `scripts/measure_visited_states.sh`, on tuning starts
@@ -87,8 +89,9 @@ STUDENTS = (
 
 
 def reference_of(result: EvaluationResult, results: dict[str, EvaluationResult]) -> EvaluationResult | None:
-    """The teacher's reference row: a student's is the EDM one when its name says so."""
-    teacher = "pusht-keypoints-edm" if "edm" in result.policy else f"{result.task}-ddpm"
+    """The teacher's reference row: a student's is the EDM one when its name says so, or it is a Consistency Policy."""
+    of_edm = "edm" in result.policy or result.policy.endswith("consistency-policy")
+    teacher = f"{result.task}-{'edm' if of_edm else 'ddpm'}"
     return results.get(f"{teacher}@{REFERENCES.get(teacher, '')}")
 
 
@@ -103,10 +106,15 @@ def costs_of_other_machines() -> dict[str, float]:
 
 def costs_in_processor_time() -> dict[str, float]:
     """Student to the processor time of its distillation over that of its teacher's training, whole commands."""
+    kinds = {
+        "onedp-s": ("distillation", "training"),
+        "onedp-d": ("distillation onedp-d", "training"),
+        "consistency-policy": ("distillation consistency-policy", "training edm"),
+    }
     return {
-        f"{task}-{method}": seconds[kind] / seconds["training"]
+        f"{task}-{method}": seconds[kind] / seconds[training]
         for task, seconds in MANIPULATION["processor_seconds"].items()
-        for kind, method in (("distillation", "onedp-s"), ("distillation onedp-d", "onedp-d"))
+        for method, (kind, training) in kinds.items()
         if kind in seconds
     }
 

@@ -37,7 +37,7 @@ def grid():
 
 @pytest.fixture(scope="module")
 def budget(grid):
-    return sys.modules["latency_report"].latency_budget
+    return sys.modules["latency_tables"].latency_budget
 
 
 def cell(request):
@@ -90,6 +90,9 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(grid, tmp_path, monkeypatc
     line = next(line for line in text.splitlines() if "| student | one-step | 100 ms | sync | 8 | 50 |" in line)
     assert re.fullmatch(r"-0\.\d\d \[-0\.\d\d, -0\.\d\d\]", line.split("|")[9].strip())  # against nothing charged
     assert "| 33% | 27% | 7% | 3.0 |" in text
+    side = next(line for line in text.splitlines() if "| student | one-step | 8 | 100 ms |" in line)
+    assert side.count("|") == 8  # nothing charged, and sync
+    assert float(side.split("|")[6]) > float(side.split("|")[7])
     assert "- pusht-drift@speed=10, student one-step, sync, replan 8: 0 ms" in text
     assert (tmp_path / "latency.png").stat().st_size > 5000
     assert not (tmp_path / "executors.png").exists()  # sync alone was run
