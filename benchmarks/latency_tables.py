@@ -65,6 +65,7 @@ def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> 
     if not rows or charged_s(rows[0]) > 0 or rows[0].success_rate < LOWEST_SUCCESS:
         return None
     wanted = share * rows[0].success_rate
+    rows = [row for row in rows if math.isfinite(charged_s(row))]
     kept = list(itertools.takewhile(lambda row: row.success_rate >= wanted, rows))
     return charged_s(kept[-1])
 
@@ -96,13 +97,17 @@ def table(results: Sequence[EvaluationResult]) -> str:
 
 
 def side_by_side(results: Sequence[EvaluationResult]) -> str:
-    """Markdown: success with nothing charged and with each executor, one row for each policy's latency on a task."""
+    """Markdown: success with nothing charged and with each executor, one row for each policy's latency on a task.
+
+    Of cells with equally many ticks the worst counts.
+    """
     hows = sorted({how_of(row) for row in results}, key=lambda how: (how != "sync", how))
     found: dict[tuple[str, str, str, int, float], dict[str, float]] = {}
     for row in results:
         assert row.timing is not None
         place = (row.task, row.policy, row.sampler, row.timing.replan_steps, charged_s(row))
-        found.setdefault(place, {})[how_of(row)] = row.success_rate
+        there = found.setdefault(place, {})
+        there[how_of(row)] = min(row.success_rate, there.get(how_of(row), 1.0))
     lines = [
         f"| task | policy | sampler | replan | latency | nothing charged | {' | '.join(hows)} |",
         "|---|---|---|---|---|---|" + "---|" * len(hows),

@@ -115,7 +115,7 @@ def costs_in_processor_time() -> dict[str, float]:
         f"{task}-{method}": seconds[kind] / seconds[training]
         for task, seconds in MANIPULATION["processor_seconds"].items()
         for method, (kind, training) in kinds.items()
-        if kind in seconds
+        if kind in seconds and training in seconds
     }
 
 

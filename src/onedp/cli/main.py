@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -73,23 +74,30 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def _tidy_end() -> Iterator[None]:
-    """Let SIGTERM end this process as an exit, so that temporary files go; worker processes end as they always do."""
-    if threading.current_thread() is not threading.main_thread():
+    """Let SIGTERM end this process and its workers as an exit does, so that temporary files go.
+
+    Where somebody handles or ignores the signal already, nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
     owner = os.getpid()
 
     def end(number: int, frame: object) -> None:
-        if os.getpid() != owner:
+        if os.getpid() != owner:  # a forked worker
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        signal.signal(number, signal.SIG_IGN)  # a second one must not break into the tidying
+        for worker in multiprocessing.active_children():
+            worker.terminate()
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(verb: str, arguments: list[str]) -> None:

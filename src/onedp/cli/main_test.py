@@ -54,23 +54,33 @@ def test_warnings_are_sentences_without_our_code():
     assert "UserWarning: odd data" in debug
 
 
-def test_a_terminated_process_leaves_no_temporary_files(tmp_path):
-    code = (
-        "import sys, time; from pathlib import Path\n"
-        "from onedp.cli import main as m; from onedp.files import replaced_folder\n"
-        "def run(verb, arguments):\n"
-        "    with replaced_folder(Path(arguments[0]) / 'out') as folder:\n"
-        "        (folder / 'part').write_text('half')\n"
-        "        print('writing', flush=True)\n"
-        "        time.sleep(60)\n"
-        "m._run = run; m.main(['convert', sys.argv[1]])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+TIDY = """
+import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from onedp.cli import main as m
+from onedp.files import replaced_folder
+
+def run(verb, arguments):
+    with replaced_folder(Path(arguments[0]) / "out") as folder, ProcessPoolExecutor(2) as pool:
+        (folder / "part").write_text("half")
+        for _ in range(6):
+            pool.submit(time.sleep, 600)
+        print("writing", flush=True)
+        time.sleep(600)
+
+m._run = run
+m.main(["convert", sys.argv[1]])
+"""
+
+
+def test_a_terminated_process_leaves_no_workers_and_no_temporary_files(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", TIDY, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
     assert len(list(tmp_path.iterdir())) == 1
     process.terminate()
-    assert process.wait(timeout=30) == 143
+    assert process.wait(timeout=60) == 143
     assert not list(tmp_path.iterdir())
 
 

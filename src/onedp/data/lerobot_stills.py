@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from onedp.data.lazy import LazyArray
+from onedp.data.lazy import BLOCK_BYTES, LazyArray
 from onedp.data.lerobot_meta import LeRobotMeta
 from onedp.data.parquet import import_parquet
 from onedp.data.video import files_content
@@ -42,29 +42,34 @@ class StillCamera:
         return ""
 
     @cached_property
-    def _groups(self) -> tuple[list[tuple[Path, int, int]], dict[int, str]]:
-        """File, number and first step of each row group, in the order of the steps; and the bad episodes.
-
-        Steps of files that cannot be used are left out.
+    def _places(self) -> tuple[list[Path], dict[Path, ndarray], ndarray, ndarray, dict[int, str]]:
+        """Files, and the end of each of their row groups; file and row of each step (N,), -1 where there is none; and
+        the bad episodes.
         """
-        groups: list[tuple[Path, int, int]] = []
+        paths = list(dict.fromkeys(episode.data for episode in self.meta.episodes))
+        files = np.full(int(self.ends[-1]), -1, dtype=np.int64)
+        rows = np.full(int(self.ends[-1]), -1, dtype=np.int64)
+        groups: dict[Path, ndarray] = {}
         bad: dict[int, str] = {}
-        start, members = 0, list(enumerate(self.meta.episodes))
-        for path in dict.fromkeys(episode.data for episode in self.meta.episodes):
-            mine = [number for number, episode in members if episode.data == path]
+        for number, path in enumerate(paths):
+            members = [each for each, episode in enumerate(self.meta.episodes) if episode.data == path]
+            expected = sum(max(0, self.meta.episodes[each].length) for each in members)
             try:
-                lengths = self._lengths(path)
+                groups[path] = np.cumsum(self._group_lengths(path), dtype=np.int64)
+                if (count := int(groups[path][-1]) if len(groups[path]) else 0) != expected:
+                    raise DataError(f"{path} has {count} rows, its episodes have {expected} steps by meta/")
             except DataError as error:
-                bad |= {each: f"has no pictures '{self.name}': {error}".rstrip(".") for each in mine}
-                lengths = []
-            first = start
-            for number, length in enumerate(lengths):
-                groups.append((path, number, first))
-                first += length
-            start += sum(self.meta.episodes[each].length for each in mine)
-        return groups, bad
+                bad |= {each: f"has no pictures '{self.name}': {error}".rstrip(".") for each in members}
+                continue
+            row = 0
+            for each in members:
+                length, end = max(0, self.meta.episodes[each].length), int(self.ends[each])
+                files[end - length : end] = number
+                rows[end - length : end] = np.arange(row, row + length)
+                row += length
+        return paths, groups, files, rows, bad
 
-    def _lengths(self, path: Path) -> list[int]:
+    def _group_lengths(self, path: Path) -> list[int]:
         """Rows of each row group; raises ``DataError`` when the file is unreadable or has no such pictures."""
         with _open(path) as file:
             try:
@@ -78,45 +83,58 @@ class StillCamera:
     @property
     def bad_episodes(self) -> dict[int, str]:
         """Episodes whose file has no pictures. Whether each can be decoded is known when it is asked for."""
-        return self._groups[1]
+        return self._places[4]
 
     def frames(self) -> LazyArray:
         """Pictures of all steps, (N, H, W, C), decoded when they are asked for."""
-        groups, bad = self._groups
-        firsts = np.array([first for _, _, first in groups], dtype=np.int64)
+        paths, groups, files, places, bad = self._places
         shape = self.meta.stills[self.name]
 
         def read(rows: Int64[ndarray, " n"]) -> ndarray:
-            episodes = np.searchsorted(self.ends, rows, side="right")
-            if missing := sorted(set(episodes.tolist()) & set(bad)):
-                raise DataError(f"{self.meta.root}: episode {missing[0]} {bad[missing[0]]}.")
+            if (files[rows] < 0).any():
+                episode = self._episode(int(rows[files[rows] < 0][0]))
+                raise DataError(f"{self.meta.root}: episode {episode} {bad[episode]}.")
             pictures = np.empty((len(rows), *shape), dtype=np.uint8)
-            places = np.searchsorted(firsts, rows, side="right") - 1
-            for place in np.unique(places).tolist():
-                path, number, first = groups[place]
-                mine = np.flatnonzero(places == place)
-                stored = _read_group(path, number, self.name, rows[mine] - first)
-                for row, data in zip(mine.tolist(), stored, strict=True):
-                    pictures[row] = self._decoded(data, int(rows[row]))
+            for number in np.unique(files[rows]).tolist():
+                path = paths[number]
+                mine = np.flatnonzero(files[rows] == number)
+                group_of = np.searchsorted(groups[path], places[rows[mine]], side="right")
+                for group in np.unique(group_of).tolist():
+                    wanted = mine[group_of == group]
+                    first = int(groups[path][group - 1]) if group else 0
+                    stored = _read_group(path, group, self.name, places[rows[wanted]] - first)
+                    for row, data in zip(wanted.tolist(), stored, strict=True):
+                        pictures[row] = self._decoded(data, int(rows[row]))
             return pictures
 
-        run = max(1, round(float(np.median(np.diff(firsts))))) if len(firsts) > 1 else max(1, int(self.ends[-1]))
-        files = list(dict.fromkeys(path for path, _, _ in groups))
-        return LazyArray((int(self.ends[-1]), *shape), np.dtype(np.uint8), read, run, lambda: files_content(files))
+        lengths = np.concatenate([np.diff(ends, prepend=0) for ends in groups.values()] or [np.ones(1)])
+        run = max(1, min(round(float(np.median(lengths))), BLOCK_BYTES // int(np.prod(shape))))
+        return LazyArray(
+            (int(self.ends[-1]), *shape), np.dtype(np.uint8), read, run, lambda: files_content(list(groups))
+        )
+
+    def _episode(self, step: int) -> int:
+        return int(np.searchsorted(self.ends, step, side="right"))
 
     def _decoded(self, data: bytes | None, step: int) -> ndarray:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
 
-        episode = int(np.searchsorted(self.ends, step, side="right"))
+        episode = self._episode(step)
         start = int(self.ends[episode - 1]) if episode else 0
         place = f"{self.meta.root}: episode {episode}, step {step - start}"
         if not data:
             raise DataError(f"{place} has no picture '{self.name}'.")
         height, width, channels = self.meta.stills[self.name]
         try:
-            picture = np.asarray(Image.open(io.BytesIO(data)).convert(MODES[channels]))
-        except (UnidentifiedImageError, OSError, ValueError) as error:
+            with Image.open(io.BytesIO(data)) as file:
+                mode, picture = file.mode, np.asarray(file)
+        except Exception as error:  # Pillow raises many kinds
             raise DataError(f"{place} has a picture '{self.name}' that is damaged ({error}).") from error
+        if mode != MODES[channels]:
+            raise DataError(
+                f"{place} has a picture '{self.name}' of Pillow's mode {mode}, the data set says {channels} channels "
+                f"({MODES[channels]}) of 8 bits."
+            )
         if picture.shape[:2] != (height, width):
             raise DataError(
                 f"{place} has a picture '{self.name}' of {picture.shape[0]} x {picture.shape[1]} pixels, the data set "

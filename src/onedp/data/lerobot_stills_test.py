@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from PIL import Image
 from onedp.data.fake_sets_test import ENDS, SIZE, N, lerobot_v2, lerobot_v3, pictures, step_of, with_stills
 from onedp.data.frame_cache import with_frame_cache
 from onedp.data.lazy import LazyArray
+from onedp.data.lerobot_meta import read_meta
+from onedp.data.lerobot_stills import StillCamera
 from onedp.data.readers import open_episodes, open_recording
 from onedp.errors import DataError
 
@@ -72,10 +75,21 @@ def damaged(folder: Path, change: Callable[[list[Any]], list[Any]]) -> Path:
     return folder
 
 
-def picture_of(size: tuple[int, int]) -> dict[str, Any]:
+def picture_of(size: tuple[int, int], mode: str = "RGB") -> dict[str, Any]:
     with io.BytesIO() as file:
-        Image.new("RGB", (size[1], size[0])).save(file, "PNG")
+        Image.new(mode, (size[1], size[0])).save(file, "PNG")
         return {"bytes": file.getvalue(), "path": ""}
+
+
+def torn_picture() -> dict[str, Any]:
+    """A PNG whose second piece of pixels is damaged, which Pillow reports by another kind of error."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(noise).save(file, "PNG")
+        data = bytearray(file.getvalue())
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    data[second : second + 4] = b"\xff\x00\xff\x00"
+    return {"bytes": bytes(data), "path": ""}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +98,9 @@ def picture_of(size: tuple[int, int]) -> dict[str, Any]:
         ({"bytes": b"\x89PNG\r\n\x1a\n nothing", "path": ""}, r"episode 1, step 2 has a picture .* that is damaged"),
         ({"bytes": None, "path": "frame.png"}, r"episode 1, step 2 has no picture 'observation.images.top'"),
         (None, r"episode 1, step 2 has no picture"),
+        (torn_picture(), r"episode 1, step 2 has a picture .* that is damaged"),
+        (picture_of(SIZE, "I;16"), r"episode 1, step 2 .* of Pillow's mode I;16, the data set says 3 channels \(RGB\)"),
+        (picture_of(SIZE, "RGBA"), r"episode 1, step 2 .* of Pillow's mode RGBA"),
         (picture_of((16, 48)), r"episode 1, step 2 .* of 16 x 48 pixels, the data set says 32 x 48"),
     ],
 )
@@ -110,3 +127,36 @@ def test_a_file_without_pictures(copy_v2: Path) -> None:
     kept = open_recording(copy_v2).usable((CAMERA,), skip=True).episodes((CAMERA,))
     expected = np.delete(pictures(), np.arange(ENDS[0], ENDS[1]), axis=0)
     np.testing.assert_array_equal(kept.arrays[CAMERA][np.arange(len(expected))], expected)
+
+
+@pytest.mark.parametrize("rows", [3, 9])
+def test_a_file_of_more_or_fewer_rows_spoils_no_other(copy_v2: Path, rows: int) -> None:
+    path = copy_v2 / "data" / "chunk-000" / "episode_000001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table, table]).slice(0, rows), path, row_group_size=2)
+    camera = StillCamera(read_meta(copy_v2), CAMERA, ENDS)
+    assert list(camera.bad_episodes) == [1]
+    frames = camera.frames()
+    for part in (slice(0, ENDS[0]), slice(ENDS[1], ENDS[2])):
+        np.testing.assert_array_equal(frames[part], pictures()[part])
+    with pytest.raises(DataError, match=rf"episode 1 has no pictures .* has {rows} rows, its episodes have 5 steps"):
+        frames[np.array([ENDS[0]])]
+
+
+def test_episodes_of_one_file_need_not_follow_each_other(copy_v2: Path) -> None:
+    files = [copy_v2 / "data" / f"chunk-{each // 2:03d}" / f"episode_{each:06d}.parquet" for each in range(3)]
+    pq.write_table(pa.concat_tables([pq.read_table(files[0]), pq.read_table(files[2])]), files[0], row_group_size=5)
+    meta = read_meta(copy_v2)
+    episodes = (*meta.episodes[:2], dataclasses.replace(meta.episodes[2], data=files[0]))
+    frames = StillCamera(dataclasses.replace(meta, episodes=episodes), CAMERA, ENDS).frames()
+    order = np.random.default_rng(0).permutation(N)
+    np.testing.assert_array_equal(frames[order], pictures()[order])
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGBA", 4)])
+def test_other_numbers_of_channels(copy_v2: Path, mode: str, channels: int) -> None:
+    damaged(copy_v2, lambda stored: [picture_of(SIZE, mode) for _ in stored])
+    meta = read_meta(copy_v2)
+    feature = {**meta.features[CAMERA], "shape": [channels, *SIZE]}
+    meta = dataclasses.replace(meta, features={**meta.features, CAMERA: feature})
+    assert StillCamera(meta, CAMERA, ENDS).frames()[np.array([ENDS[0]])].shape == (1, *SIZE, channels)
