@@ -152,7 +152,8 @@ def _finish(figure: Figure, panels: Any, handles: dict[str, Any], scored: bool, 
     panels[1, 0].set_ylabel("score" if scored else "time to success [s]")
     for axes in panels.flat:
         axes.grid(alpha=0.2)
-    columns = 2 if len(handles) > 4 else 1
+    entry_in = 0.06 * max(map(len, handles)) + 0.6  # of this font, with its line
+    columns = 2 if len(handles) > 4 and 2 * entry_in <= figure.get_figwidth() else 1
     legend_in = 0.17 * -(-len(handles) // columns) + 0.1
     figure.set_figheight(5.0 + legend_in)
     figure.legend(handles.values(), handles.keys(), loc="lower center", fontsize=7, frameon=False, ncols=columns)
