@@ -1,7 +1,8 @@
 #!/bin/sh
 # results/realtime-lift from nothing: demonstrations, teachers, students, and the cells, 100 starts each.
 # What is there already is kept, so it goes on where it was. Usage: measure_lift_moving.sh [WORKSPACE [PART]]
-# PART: policies, latencies, executors, going-on, or measured; default all.
+# PART: policies, latencies, executors, going-on, whole-chunks, or measured; default
+# all.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 onedp=${ONEDP:-onedp}
@@ -54,6 +55,16 @@ esac
 case "$part" in all | going-on)
     cells "0 paper" sync going-on
     cells paper "drop-late rtc" going-on
+    ;;
+esac
+# How old an action may be: more of each chunk executed with nothing charged, on tuning starts.
+case "$part" in all | whole-chunks)
+    mkdir -p "$rows/whole-chunks"
+    for replan in 8 16 28; do
+        file=$rows/whole-chunks/replan$replan.json
+        [ -e "$file" ] || "$onedp" evaluate ddpm --sampler ddpm:100 --task lift-moving@speed=0 --episodes 50 \
+            --first-seed 200000 --workers 1 --latency 0 --executor sync --replan "$replan" --json "$file"
+    done
     ;;
 esac
 # DDPM-100 measured here (results/lift-moving-latency.json, `onedp latency`, nothing beside it): 7 ticks. Of all others

@@ -35,7 +35,7 @@ def open_lerobot(path: Path) -> Recording:
     n_steps = int(steps.ends[-1])
     headers = {name: ArrayHeader((n_steps, *each.shape), each.dtype, each.problem) for name, each in headers.items()}
     cameras: dict[str, Camera | StillCamera] = {name: Camera(meta, name, steps.ends) for name in meta.cameras}
-    cameras |= {name: StillCamera(meta, name, steps.ends) for name in meta.stills}
+    cameras |= {name: StillCamera(meta, name, steps.ends, steps.files) for name in meta.stills}
     for name, camera in cameras.items():
         if problem := camera.problem():
             headers[name] = ArrayHeader(headers[name].shape, "uint8", problem)

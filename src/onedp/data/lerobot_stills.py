@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy import ndarray
 
 from onedp.data.lazy import BLOCK_BYTES, LazyArray
 from onedp.data.lerobot_meta import LeRobotMeta
-from onedp.data.parquet import import_parquet
+from onedp.data.parquet import open_parquet, read_group
 from onedp.data.video import files_content
 from onedp.errors import DataError
 
@@ -24,11 +25,12 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True, eq=False)
 class StillCamera:
-    """The pictures of one camera; ``ends`` are those of the episodes."""
+    """The pictures of one camera; ``ends`` are those of the episodes, ``files`` says which are in which file."""
 
     meta: LeRobotMeta
     name: str
     ends: Int64[ndarray, " episodes"]
+    files: Mapping[Path, list[int]]
 
     def problem(self) -> str:
         """Why the camera cannot be used at all."""
@@ -46,13 +48,11 @@ class StillCamera:
         """Files, and the end of each of their row groups; file and row of each step (N,), -1 where there is none; and
         the bad episodes.
         """
-        paths = list(dict.fromkeys(episode.data for episode in self.meta.episodes))
         files = np.full(int(self.ends[-1]), -1, dtype=np.int64)
         rows = np.full(int(self.ends[-1]), -1, dtype=np.int64)
         groups: dict[Path, ndarray] = {}
         bad: dict[int, str] = {}
-        for number, path in enumerate(paths):
-            members = [each for each, episode in enumerate(self.meta.episodes) if episode.data == path]
+        for number, (path, members) in enumerate(self.files.items()):
             expected = sum(max(0, self.meta.episodes[each].length) for each in members)
             try:
                 groups[path] = np.cumsum(self._group_lengths(path), dtype=np.int64)
@@ -67,11 +67,11 @@ class StillCamera:
                 files[end - length : end] = number
                 rows[end - length : end] = np.arange(row, row + length)
                 row += length
-        return paths, groups, files, rows, bad
+        return list(self.files), groups, files, rows, bad
 
     def _group_lengths(self, path: Path) -> list[int]:
         """Rows of each row group; raises ``DataError`` when the file is unreadable or has no such pictures."""
-        with _open(path) as file:
+        with open_parquet(path) as file:
             try:
                 kind = file.schema_arrow.field(self.name).type
             except KeyError:
@@ -102,9 +102,10 @@ class StillCamera:
                 for group in np.unique(group_of).tolist():
                     wanted = mine[group_of == group]
                     first = int(groups[path][group - 1]) if group else 0
-                    stored = _read_group(path, group, self.name, places[rows[wanted]] - first)
-                    for row, data in zip(wanted.tolist(), stored, strict=True):
-                        pictures[row] = self._decoded(data, int(rows[row]))
+                    stored = read_group(path, group, self.name)
+                    for row in wanted.tolist():
+                        step = int(rows[row])
+                        pictures[row] = self._decoded(stored[int(places[step]) - first].as_py(), step)
             return pictures
 
         lengths = np.concatenate([np.diff(ends, prepend=0) for ends in groups.values()] or [np.ones(1)])
@@ -116,17 +117,17 @@ class StillCamera:
     def _episode(self, step: int) -> int:
         return int(np.searchsorted(self.ends, step, side="right"))
 
-    def _decoded(self, data: bytes | None, step: int) -> ndarray:
+    def _decoded(self, stored: dict[str, Any] | None, step: int) -> ndarray:
         from PIL import Image
 
         episode = self._episode(step)
         start = int(self.ends[episode - 1]) if episode else 0
         place = f"{self.meta.root}: episode {episode}, step {step - start}"
-        if not data:
+        if not stored or not stored["bytes"]:
             raise DataError(f"{place} has no picture '{self.name}'.")
         height, width, channels = self.meta.stills[self.name]
         try:
-            with Image.open(io.BytesIO(data)) as file:
+            with Image.open(io.BytesIO(stored["bytes"])) as file:
                 mode, picture = file.mode, np.asarray(file)
         except Exception as error:  # Pillow raises many kinds
             raise DataError(f"{place} has a picture '{self.name}' that is damaged ({error}).") from error
@@ -141,21 +142,3 @@ class StillCamera:
                 f"says {height} x {width}."
             )
         return picture.reshape(height, width, channels)
-
-
-def _open(path: Path) -> Any:
-    """A ``ParquetFile``; raises ``DataError``."""
-    parquet = import_parquet(path)
-    try:
-        return parquet.ParquetFile(path)
-    except Exception as error:  # pyarrow raises many kinds
-        raise DataError(f"{path} cannot be read ({str(error).strip().splitlines()[0]})") from error
-
-
-def _read_group(path: Path, number: int, name: str, rows: Int64[ndarray, " n"]) -> list[bytes | None]:
-    with _open(path) as file:
-        try:
-            column = file.read_row_group(number, columns=[name], use_threads=False).column(0)
-        except Exception as error:
-            raise DataError(f"{path} cannot be read ({error}).") from error
-    return [(column[row].as_py() or {"bytes": None})["bytes"] for row in rows.tolist()]

@@ -16,7 +16,8 @@ from PIL import Image
 from onedp.data.fake_sets_test import ENDS, SIZE, N, lerobot_v2, lerobot_v3, pictures, step_of, with_stills
 from onedp.data.frame_cache import with_frame_cache
 from onedp.data.lazy import LazyArray
-from onedp.data.lerobot_meta import read_meta
+from onedp.data.lerobot import Steps
+from onedp.data.lerobot_meta import LeRobotMeta, read_meta
 from onedp.data.lerobot_stills import StillCamera
 from onedp.data.readers import open_episodes, open_recording
 from onedp.errors import DataError
@@ -62,6 +63,10 @@ def test_the_cache_holds_the_same(sets: dict[str, Path], tmp_path: Path) -> None
     assert cached.content is not None
     assert direct.content is not None
     assert cached.content() == direct.content()
+
+
+def camera_of(meta: LeRobotMeta) -> StillCamera:
+    return StillCamera(meta, CAMERA, ENDS, Steps(meta).files)
 
 
 def damaged(folder: Path, change: Callable[[list[Any]], list[Any]]) -> Path:
@@ -134,7 +139,7 @@ def test_a_file_of_more_or_fewer_rows_spoils_no_other(copy_v2: Path, rows: int) 
     path = copy_v2 / "data" / "chunk-000" / "episode_000001.parquet"
     table = pq.read_table(path)
     pq.write_table(pa.concat_tables([table, table]).slice(0, rows), path, row_group_size=2)
-    camera = StillCamera(read_meta(copy_v2), CAMERA, ENDS)
+    camera = camera_of(read_meta(copy_v2))
     assert list(camera.bad_episodes) == [1]
     frames = camera.frames()
     for part in (slice(0, ENDS[0]), slice(ENDS[1], ENDS[2])):
@@ -148,7 +153,7 @@ def test_episodes_of_one_file_need_not_follow_each_other(copy_v2: Path) -> None:
     pq.write_table(pa.concat_tables([pq.read_table(files[0]), pq.read_table(files[2])]), files[0], row_group_size=5)
     meta = read_meta(copy_v2)
     episodes = (*meta.episodes[:2], dataclasses.replace(meta.episodes[2], data=files[0]))
-    frames = StillCamera(dataclasses.replace(meta, episodes=episodes), CAMERA, ENDS).frames()
+    frames = camera_of(dataclasses.replace(meta, episodes=episodes)).frames()
     order = np.random.default_rng(0).permutation(N)
     np.testing.assert_array_equal(frames[order], pictures()[order])
 
@@ -159,4 +164,4 @@ def test_other_numbers_of_channels(copy_v2: Path, mode: str, channels: int) -> N
     meta = read_meta(copy_v2)
     feature = {**meta.features[CAMERA], "shape": [channels, *SIZE]}
     meta = dataclasses.replace(meta, features={**meta.features, CAMERA: feature})
-    assert StillCamera(meta, CAMERA, ENDS).frames()[np.array([ENDS[0]])].shape == (1, *SIZE, channels)
+    assert camera_of(meta).frames()[np.array([ENDS[0]])].shape == (1, *SIZE, channels)

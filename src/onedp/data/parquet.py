@@ -33,11 +33,28 @@ def count_rows(path: Path) -> int:
         raise _unreadable(path, error) from error
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
-    """The columns ``names``, one row a step: vectors as ``(N, D)``, texts as objects; raises ``DataError``."""
+def open_parquet(path: Path) -> Any:
+    """A ``pyarrow.parquet.ParquetFile``; raises ``DataError`` when it is missing or unreadable."""
     parquet = import_parquet(path)
     try:
-        file = parquet.ParquetFile(path)
+        return parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow raises many kinds
+        raise _unreadable(path, error) from error
+
+
+def read_group(path: Path, number: int, name: str) -> Any:
+    """The column ``name`` of one row group, as pyarrow has it; raises ``DataError``."""
+    with open_parquet(path) as file:
+        try:
+            return file.read_row_group(number, columns=[name], use_threads=False).column(0)
+        except Exception as error:
+            raise _unreadable(path, error) from error
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
+    """The columns ``names``, one row a step: vectors as ``(N, D)``, texts as objects; raises ``DataError``."""
+    file = open_parquet(path)
+    try:
         missing = sorted(set(names) - set(file.schema_arrow.names))
         if missing:
             raise DataError(f"{path} has no columns {missing}; it has {file.schema_arrow.names[:12]}.")
