@@ -16,7 +16,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import tyro
@@ -27,8 +27,6 @@ from onedp.files import write_json, write_text
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COSTS = RESULTS / "manipulation-cost.json"
 TEST_STARTS_FROM = 100_000
-PRECISION = ("--mixed-precision", "bf16")
-"""Faster on a processor with bf16 units, slower on one without."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,8 @@ class Options:
     first_seed: int = TEST_STARTS_FROM
     """Seed of the first start; rows of other starts, such as 200000 for tuning, stay in the workspace."""
     workers: int = 1
+    precision: Literal["bf16", "no"] = "bf16"
+    """Of the networks' passes in training: bf16 is faster on a processor with bf16 units, and slower on one without."""
 
 
 def processor_seconds(*arguments: str, workspace: Path) -> float:
@@ -129,17 +129,18 @@ def publish(row: Path, result: Path) -> bool:
     return True
 
 
-def make_teacher(task: str, process: str, students: tuple[str, ...], workspace: Path) -> None:
+def make_teacher(task: str, process: str, students: tuple[str, ...], options: Options) -> None:
     """The policy TASK-PROCESS and its ``students``, TASK-METHOD."""
     recipe, data, teacher = RECIPES[task], f"{task}.hdf5", f"{task}-{process}"
+    workspace, precision = options.workspace, ("--mixed-precision", options.precision)
     training = ["train", "--task", task, "--data", data, "--process", process, "--network", "mlp"]
-    training += [*PRECISION, *recipe.pictures]
+    training += [*precision, *recipe.pictures]
     training += ["--steps", str(recipe.teacher_steps), "--batch-size", str(recipe.batch_size), "--lr", recipe.lr]
     run_once("training" if process == "ddpm" else f"training {process}", teacher, training, workspace)
     for method in students:
         distillation = ["distill", teacher, "--method", method, "--data", data, "--steps", str(recipe.student_steps)]
         kind = "distillation" if method == "onedp-s" else f"distillation {method}"
-        run_once(kind, f"{task}-{method}", [*distillation, *PRECISION], workspace)
+        run_once(kind, f"{task}-{method}", [*distillation, *precision], workspace)
 
 
 def make_rows(task: str, contestants: list[tuple[str, str | None]], options: Options) -> None:
@@ -169,11 +170,11 @@ def make(task: str, options: Options) -> None:
         processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
     if options.first_seed == TEST_STARTS_FROM and (ways := ways_of(workspace / data)):
         note("ways_of_demonstrations", task, ways)
-    make_teacher(task, "ddpm", recipe.students, workspace)
+    make_teacher(task, "ddpm", recipe.students, options)
     contestants: list[tuple[str, str | None]] = [(f"{task}-ddpm", "ddim:10")]
     contestants += [(f"{task}-{method}", None) for method in recipe.students]
     if recipe.edm_students:
-        make_teacher(task, "edm", recipe.edm_students, workspace)
+        make_teacher(task, "edm", recipe.edm_students, options)
         contestants += [(f"{task}-edm", "heun:10"), *((f"{task}-{method}", None) for method in recipe.edm_students)]
     make_rows(task, contestants, options)
 
