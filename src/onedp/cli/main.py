@@ -90,7 +90,7 @@ def _tidy_end() -> Iterator[None]:
             os.kill(os.getpid(), number)
         signal.signal(number, signal.SIG_IGN)  # a second one must not break into the tidying
         for worker in multiprocessing.active_children():
-            worker.kill()  # a SIGTERM that comes while a worker is being forked is lost, and waiting for it would never end
+            worker.kill()  # SIGTERM is lost on a worker that is just being forked, and the wait for it would never end
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
