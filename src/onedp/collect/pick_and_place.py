@@ -21,6 +21,8 @@ from onedp.tasks.robosuite import RobosuiteEnvironment
 CLOSED_BELOW_M = 0.065
 """Opening at which fingers that touch the object have closed on it; wider, they have not begun. Cube, can and handle
 are 0.03 to 0.05 m thick, the open hand is 0.08."""
+HOVER_M = (0.04, 0.10)
+"""From where the approach may come in above the grasp."""
 
 
 class Phase(Enum):
@@ -57,7 +59,7 @@ class Style:
         """A random style."""
         return cls(
             speed=rng.uniform(0.6, 1.0),
-            hover=rng.uniform(0.04, 0.10),
+            hover=rng.uniform(*HOVER_M),
             carry_height=rng.uniform(0.0, 0.05),
             along=rng.uniform(-1, 1),
             depth=rng.uniform(-0.004, 0.004),
@@ -166,11 +168,14 @@ class PickAndPlace(ABC):
         grasp = self.grasp()
         side = float(np.linalg.norm(grasp.position[:2] - self.arm.position[:2]))
         yaw_error = self.arm.yaw_error(grasp.yaw)
-        height = np.clip(4 * (side - 0.006), 0, self.style.hover) + np.clip(
-            0.3 * (yaw_error - self.style.yaw_slack), 0, self.style.hover
-        )
-        target = Pose(self.aim() + upwards(min(height, self.style.hover)), grasp.yaw)
+        height = self.approach(side)
+        turning = float(np.clip(0.3 * (yaw_error - self.style.yaw_slack), 0, self.style.hover))
+        target = Pose(self.aim() + upwards(max(height, min(height + turning, self.style.hover))), grasp.yaw)
         return self.arm.towards(target, OPEN, self.style.speed)
+
+    def approach(self, side: float) -> float:
+        """Height above the grasp [m] where the gripper is ``side`` [m] from standing over it."""
+        return float(np.clip(4 * (side - 0.006), 0, self.style.hover))
 
     def close(self) -> ndarray:
         """Stay and close the fingers."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.collect.arm import CLOSE, Pose, nearest_turn, shortened, upwards, yaw_of
-from onedp.collect.pick_and_place import Phase, PickAndPlace
+from onedp.collect.pick_and_place import HOVER_M, Phase, PickAndPlace
 from onedp.tasks.robosuite_moving import LiftMovingEnvironment
 from onedp.tasks.robosuite_object import gripper_yaw
 from onedp.tasks.robosuite_ways import WAY_RAD
@@ -84,13 +84,18 @@ class Groceries:
     """Height of the grasp above the middle [m]; the palm meets the top of what is tall."""
     turn: float | None
     """Turn after which it offers the fingers the same faces again [rad]; None: it is round."""
+    depth: float
+    """How much of the style's depth the grasp takes: no policy sees it, so little where the height matters."""
+    clearance: float
+    """How far above the grasp the fingers do not touch its top [m]."""
 
 
 GROCERIES = (
-    Groceries("Milk_main", below=0.085, grasped_at=0.056, turn=np.pi / 2),
-    Groceries("Bread_main", below=0.03, grasped_at=0.008, turn=np.pi / 2),
-    Groceries("Cereal_main", below=0.08, grasped_at=0.05, turn=np.pi),
-    Groceries("Can_main", below=0.04, grasped_at=0.015, turn=None),
+    # From 0.047 above its middle the carton is a gable, which slips; below 0.04 the palm meets its top.
+    Groceries("Milk_main", below=0.085, grasped_at=0.046, turn=np.pi / 2, depth=0.25, clearance=0.06),
+    Groceries("Bread_main", below=0.03, grasped_at=0.008, turn=np.pi / 2, depth=0.5, clearance=0.04),
+    Groceries("Cereal_main", below=0.08, grasped_at=0.05, turn=np.pi, depth=0.5, clearance=0.06),
+    Groceries("Can_main", below=0.04, grasped_at=0.015, turn=None, depth=2.0, clearance=0.04),
 )
 """In robosuite's order, which is that of their compartments too."""
 
@@ -134,7 +139,16 @@ class PickPlaceExpert(PickAndPlace):
     def grasp(self) -> Pose:
         """Over the object's middle."""
         position, _ = self.arm.body(self.body)
-        return Pose(position + upwards(self.kind.grasped_at + 2 * self.style.depth), self._chosen_yaw())
+        height = self.kind.grasped_at + self.kind.depth * self.style.depth
+        return Pose(position + upwards(height), self._chosen_yaw())
+
+    def approach(self, side: float) -> float:
+        """Over its top until the fingers are well beside what is tall: one that runs away under them stops them on
+        top of it, where no step down helps.
+        """
+        if self.kind.clearance <= HOVER_M[0]:
+            return super().approach(side)
+        return float(np.clip(8 * (side - 0.006), 0, max(self.kind.clearance, self.style.hover)))
 
     def next_after_carry(self) -> Phase:
         """Let go over the compartment."""

@@ -82,6 +82,11 @@ class PickPlaceEnvironment(ObjectEnvironment):
         """Where the object is, seen from the middle of the bin it starts in [m], (2,)."""
         return np.asarray(self.object_pose[:2] - self.simulator.bin1_pos[:2])
 
+    @property
+    def base(self) -> ndarray:
+        """Where the arm stands [m], (2,)."""
+        return np.array(self.data.get_body_xpos("robot0_base"))[:2]
+
     def room(self, margin: float) -> ndarray:
         """How far from the middle of that bin along x and y it is ``margin`` from the walls [m], (2,)."""
         return np.array(self.simulator.bin_size[:2]) / 2 - margin

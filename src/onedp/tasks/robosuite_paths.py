@@ -19,6 +19,9 @@ from onedp.tasks.task import StepResult, Task
 PATHS = 10
 MARGIN_M = 0.06
 """A path that comes so near to a wall of the bin goes back from there."""
+REACH_M = 0.74
+"""And so far from the arm's base, seen from above. Over 0.8 m the elbow comes to its stop, and a stretched arm that is
+pulled straight back does not bend again: one scripted expert in twenty never came away from there."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ class MilkMoveEnvironment(PickPlaceEnvironment):
         offset = self.in_bin
         leaving = (np.abs(offset) > self.room(MARGIN_M)) & (np.sign(offset) == np.sign(self._direction))
         self._direction = np.where(leaving, -self._direction, self._direction)
+        outwards = pose[:2] - self.base
+        if np.linalg.norm(outwards) > REACH_M and outwards @ self._direction > 0:
+            self._direction = -self._direction
         stride = min(left, self._options.speed / RATE_HZ)
         pose[:2] += stride * self._direction
         self.put_object(pose)

@@ -7,7 +7,7 @@ import pytest
 
 from onedp.errors import OneDPError
 from onedp.tasks import get_task
-from onedp.tasks.robosuite_paths import PATHS, MilkMoveEnvironment
+from onedp.tasks.robosuite_paths import PATHS, REACH_M, MilkMove, MilkMoveEnvironment
 
 
 def test_options_that_cannot_be_meant() -> None:
@@ -47,3 +47,38 @@ def test_the_carton_runs_away_once_when_the_gripper_comes_near_and_is_still_brou
     assert len(paths) > 1
     assert paths <= set(range(PATHS))
     assert successes >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.robosuite
+def test_no_path_leads_out_of_the_arms_reach() -> None:
+    env = MilkMoveEnvironment(MilkMove())
+
+    def distance() -> float:
+        return float(np.linalg.norm(env.object_pose[:2] - env.base))
+
+    turned = 0
+    for seed in range(60):
+        env.reset(seed)
+        start, direction, left = distance(), env._direction, 0.1
+        farthest = start
+        while left > 1e-9:
+            left = env._go_on(left)
+            farthest = max(farthest, distance())
+        assert farthest < max(start, REACH_M) + 0.006
+        turned += (env._direction != direction).any()
+    assert turned >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.robosuite
+def test_the_expert_comes_away_from_where_the_arm_was_stretched() -> None:
+    """Start 9 is 0.81 m from the base: the path led further, and the elbow never bent again."""
+    from onedp.collect.experts import get_expert
+
+    task = get_task("pnp-milk-move")
+    env = task.make_env()
+    expert = get_expert("pnp-milk-move").make(env)
+    env.reset(9)
+    expert.start(np.random.default_rng(9))
+    assert any(env.step(expert.act()).success for _ in range(task.max_steps))
