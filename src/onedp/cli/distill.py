@@ -94,7 +94,7 @@ class Distill:
             tracker=self.tracker,
             checkpoint_every=self.checkpoint_every,
             loader_threads=self.loader_threads,
-            diagnose_every=max(50, steps // 5) if self.patience is None else max(5, steps // 20),
+            diagnose_every=max(50, steps // 5),
             patience=self.patience,
         )
         return StudentRun(

@@ -102,7 +102,7 @@ def run_training(
             if state.step % config.log_every == 0 or state.step == last:
                 beside = loader_numbers(loader, state.seconds - before) if data.has_pictures else {}
                 bar.set_postfix_str(log.write(state, beside))
-            if state.step % config.diagnose_every == 0 or state.step == last:
+            if diagnosis_due(state, config) or state.step == last:
                 numbers = diagnose(method, state, data, config, accelerator)
                 log.write_diagnostics(state, numbers)
                 if state.best is not None:
@@ -156,6 +156,11 @@ def _prepare(
         seconds = method.prepare(nobs, out, key, generator)
     if state.step == 0:
         state.seconds += seconds
+
+
+def diagnosis_due(state: TrainState, config: LoopConfig) -> bool:
+    """Whether the result so far is to be diagnosed: for the log, or because the run stops by what is found."""
+    return state.step % config.diagnose_every == 0 or (state.best is not None and state.best.wants(state.step))
 
 
 def has_ended(state: TrainState) -> bool:

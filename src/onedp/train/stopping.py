@@ -16,6 +16,9 @@ from onedp.errors import TrainingError
 from onedp.methods.method import Method
 from onedp.train.config import LoopConfig
 
+LOOKS = 20
+"""Diagnoses in the phase that is judged: with fewer a patience of a few could never run out before the last step."""
+
 
 @dataclass
 class BestSoFar:
@@ -26,6 +29,8 @@ class BestSoFar:
     """Diagnostic that is to fall."""
     from_step: int
     """Steps up to here are not judged: later phases of the recipe are yet to come."""
+    every: int = 1
+    """Steps between the diagnoses that are judged, whatever else is diagnosed."""
     value: float | None = None
     step: int = 0
     not_better: int = 0
@@ -36,6 +41,10 @@ class BestSoFar:
     def ended(self) -> bool:
         """Whether the run should stop."""
         return self.not_better >= self.patience
+
+    def wants(self, step: int) -> bool:
+        """Whether the result after ``step`` steps is to be diagnosed."""
+        return step > self.from_step and (step - self.from_step) % self.every == 0
 
     def look(self, step: int, diagnostics: Mapping[str, float], weights: Mapping[str, Tensor], on: Accelerator) -> None:
         """Take in the diagnostics of the result with these ``weights``, after ``step`` steps.
@@ -80,4 +89,5 @@ def best_so_far(method: Method, config: LoopConfig) -> BestSoFar | None:
         return None
     if method.measure is None:
         raise TrainingError("This method has no held-out measure to stop by; leave out --patience.")
-    return BestSoFar(config.patience, method.measure, method.settled_step)
+    judged = config.steps - method.settled_step
+    return BestSoFar(config.patience, method.measure, method.settled_step, max(1, judged // LOOKS))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from safetensors.numpy import load_file
 
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.config import DenoisingConfig, OneDpConfig
+from onedp.methods.method import Method
 from onedp.methods.onedp import OneDp
+from onedp.methods.table import recipe
 from onedp.nets.config import MlpConfig
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.metrics import read_metrics
 from onedp.train.run import distill_student, resume_run, train_teacher
-from onedp.train.stopping import BestSoFar
+from onedp.train.stopping import LOOKS, BestSoFar, best_so_far
 
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=8)
 METHOD = OneDpConfig(regression_steps=3, regression_pairs=20)
@@ -74,6 +78,24 @@ def test_it_stops_when_nothing_falls_and_keeps_the_best(distil, tmp_path, capsys
     seventh = load_file(tmp_path / "first-seven" / "checkpoint" / "state.safetensors")
     assert same(weights(out), {name: seventh[f"network/generator/{name}"] for name in weights(out)})
     assert not same(weights(out), weights(whole))
+
+
+def test_a_run_that_diagnoses_nothing_else_looks_often_enough_to_stop(distil) -> None:
+    policy, _ = distil("patient", replace(loop(10, patience=2), diagnose_every=1000))
+    assert policy is not None  # looks after steps 4 to 10, at 0.1, 0.1 (no better), 0.1
+    assert (policy.provenance["best_step"], policy.provenance["last_step"]) == (4, 6)
+
+
+@pytest.mark.parametrize("method", ["onedp", "onedp-s", "onedp-d", "regression", "consistency-policy"])
+def test_the_last_phase_of_every_recipe_is_looked_at_often(method: str) -> None:
+    """A patience of a few must be able to run out: the matching of ``onedp`` has an eighth of its steps."""
+    preset = recipe(method, process="ddpm")
+    settled = getattr(preset.config, "regression_steps", 0) + getattr(preset.config, "tracker_warmup", 0)
+    stub = Mock(spec=Method, measure="energy_distance", settled_step=settled)
+    best = best_so_far(stub, loop(preset.steps, patience=3))
+    assert best is not None
+    assert sum(best.wants(step) for step in range(1, preset.steps + 1)) >= LOOKS
+    assert not any(best.wants(step) for step in range(1, settled + 1))
 
 
 @pytest.mark.parametrize("killed", [2, 5, 8])
