@@ -48,6 +48,8 @@ class Recipe:
     """Of all steps; the tracker alone, between regression and matching. None: the preset's (0.04)."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Optimizer (generator, tracker, regression) to a factor on the preset's rate."""
+    regression_warmup: float | None = None
+    """Linear warm-up of the regression's rate as a share of its steps; None: the preset's 50 steps."""
     acting_noise: float = 1.0
     """Factor on the input noise when acting."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +69,10 @@ class Recipe:
         for name, factor in self.rates.items():
             optimizer = getattr(config, name)
             changes[name] = dataclasses.replace(optimizer, lr=factor * optimizer.lr)
+        if self.regression_warmup is not None:
+            phase = int(changes.get("regression_steps", config.regression_steps))
+            optimizer = changes.get("regression", config.regression)
+            changes["regression"] = dataclasses.replace(optimizer, warmup_steps=int(self.regression_warmup * phase))
         return dataclasses.replace(config, **changes)
 
     def sampler(self) -> str:
@@ -94,6 +100,9 @@ MORE_MATCHING = changed(
 """Cheaper and fewer pairs, a shorter regression, and the time saved for matching at higher rates."""
 PRECISE = changed(BASE, pairs_per_step=7.7, regression_sampler="heun:18", rates={"regression": 3.0})
 """Half as many pairs, by a sampler that is twice as exact, and three times the rate."""
+UNAIDED = changed(BASE, regression_share=0.0, warmup_share=0.1, pairs_per_step=0.0)
+"""Distribution matching alone, as in the paper: the teacher's weights are where it starts."""
+FASTER = {"generator": 5.0, "tracker": 5.0}
 LEVERS: dict[str, Recipe] = {
     "base": BASE,
     "acting with noise x 0.75 (preset small)": changed(BASE, acting_noise=0.75),
@@ -120,6 +129,20 @@ LEVERS: dict[str, Recipe] = {
     "input noise x 0.5": changed(BASE, input_noise_scale=0.5),
     "initial level 1": changed(BASE, initial_level=1.0),
     "initial level 10": changed(BASE, initial_level=10.0),
+    "regression kept x 0.1": changed(BASE, regression_weight=0.1),
+    "regression kept x 1": changed(BASE, regression_weight=1.0),
+    "regression warm-up 5 %": changed(BASE, regression_warmup=0.05),
+    "annealed levels": changed(BASE, annealed=True),
+    "Fisher divergence": changed(BASE, divergence="fisher"),
+    "critic x 0.01": changed(BASE, adversarial_weight=0.01),
+    "matching alone": UNAIDED,
+    "matching alone, rates x 5": changed(UNAIDED, rates=FASTER),
+    "matching alone, rates x 25": changed(UNAIDED, rates={"generator": 25.0, "tracker": 5.0}),
+    "matching alone, rates x 5, normalised gradient": changed(UNAIDED, rates=FASTER, normalize_gradient=True),
+    "matching alone, rates x 5, Fisher divergence": changed(UNAIDED, rates=FASTER, divergence="fisher"),
+    "matching alone, rates x 5, critic x 0.01": changed(
+        UNAIDED, rates=FASTER, pairs_per_step=3.85, adversarial_weight=0.01
+    ),
     "batch 64": changed(BASE, batch_size=64),
     "more matching": MORE_MATCHING,
     "more matching, generator rate x 15": changed(MORE_MATCHING, rates={"generator": 15.0, "tracker": 5.0}),

@@ -190,6 +190,8 @@ class OneDpConfig(MethodConfig):
     regression_sampler: str | None = None
     """Teacher's sampler for the pairs; None: its own (ddim:10 or heun:10); "fine": its process's in
     ``student_config.FINE_SAMPLERS``."""
+    regression_weight: float = 0.0
+    """Weight of the regression loss in the generator's during distribution matching."""
     normalize_gradient: bool = False
     """Divide each sample's gradient by the mean distance of student and teacher (DMD, arXiv 2311.18828, eq. 8)."""
     divergence: Literal["kl", "fisher"] = "kl"
@@ -209,6 +211,11 @@ class OneDpConfig(MethodConfig):
     def __post_init__(self) -> None:
         if self.regression_steps and not self.regression_pairs:
             raise OneDPError("regression_steps need regression_pairs: how many teacher solutions to regress on.")
+        if self.regression_weight < 0 or (self.regression_weight > 0 and not self.regression_pairs):
+            raise OneDPError(
+                f"regression_weight must not be negative, it is {self.regression_weight}; above 0 it needs "
+                "regression_pairs: how many teacher solutions to regress on."
+            )
         if self.annealed and (self.level_high is not None or self.final_level_high is not None):
             raise OneDPError("annealed has its own level_high and final_level_high; leave them out.")
         if self.variant == "d" and (self.divergence == "fisher" or self.adversarial_weight > 0):

@@ -79,7 +79,7 @@ class OneDp(Method):
                 f"{config.regression_steps} steps of regression and {config.tracker_warmup} of tracker warm-up leave "
                 f"none of the {steps} steps for distribution matching. Give more steps."
             )
-        self.needs_pairs = bool(config.regression_steps) or config.adversarial_weight > 0
+        self.needs_pairs = bool(config.regression_steps) or max(config.adversarial_weight, config.regression_weight) > 0
         if self.needs_pairs:
             require_deterministic(teacher_sampler.draws, teacher_sampler.label)
         self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps)}
@@ -167,7 +167,11 @@ class OneDp(Method):
         with torch.no_grad():
             gradient = self._gradient(actions, t, eps, batch)
         loss = (gradient * actions).sum(dim=(1, 2)).mean()
-        return loss, {"gradient_norm": gradient.flatten(1).norm(dim=1).mean()}
+        numbers = {"gradient_norm": gradient.flatten(1).norm(dim=1).mean()}
+        if self.config.regression_weight > 0:
+            regression, more = self._regression_loss(batch, generator)
+            loss, numbers = loss + self.config.regression_weight * regression, numbers | more
+        return loss, numbers
 
     def _gradient(self, actions: Tensor, t: Tensor, eps: Tensor, batch: Batch) -> Tensor:
         """What the generator descends along: of the reverse KL or the Fisher divergence, and of the critic's doubt."""
@@ -218,16 +222,17 @@ def onedp_gradient(
     """Gradient of the weighted reverse KL at the student's actions: descend along it.
 
     ``tracker`` None gives variant D. Each network encodes the observations with its own encoder. With ``normalize``
-    each sample is divided by mean |actions - x0_teacher| (at least 1e-5). Source: arXiv 2410.21257, eq. 5 and 8.
+    the weight is that of arXiv 2311.18828, eq. 8: ``alpha`` times the difference of the clean chunks over mean
+    |actions - x0_teacher| (at least 1e-5). Source: arXiv 2410.21257, eq. 5 and 8.
     """
     schedule = teacher.schedule
     x_t = diffuse(schedule, actions, t, eps)
     teacher_x0 = teacher.x0(x_t, t, teacher.encode(batch.nobs))
     student_x0 = actions if tracker is None else tracker.x0(x_t, t, tracker.encode(batch.nobs))
-    gradient = expand_like(schedule.alpha(t), x_t) ** 2 * (student_x0 - teacher_x0)
-    if normalize:
-        gradient = gradient / (actions - teacher_x0).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-5)
-    return gradient
+    alpha, difference = expand_like(schedule.alpha(t), x_t), student_x0 - teacher_x0
+    if normalize:  # DMD's weight takes the place of sigma^2, so one alpha is left, that of the chain rule
+        return alpha * difference / (actions - teacher_x0).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-5)
+    return alpha**2 * difference
 
 
 def _predict_otherwise(generator: Denoiser, parameterization: str, regression: bool) -> None:

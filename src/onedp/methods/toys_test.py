@@ -190,7 +190,8 @@ def test_a_gaussian_policy_falls_between_the_modes_or_on_one(tmp_path):
     config = replace(cast(GaussianConfig, DISTILLATIONS["gaussian"][0]), likelihood_steps=20)
     teacher = TwoModeDenoiser(Edm(), CHUNK, weight=0.7, std=0.1)
     found = samples(distil(config, teacher, 400, tmp_path, untrained_gaussian)).mean(dim=(1, 2))
-    assert found.std() < 0.3  # the two modes are 1 apart: a deviation of 0.46 with their shares
+    assert found.mean().item() > 0.3  # the heavier mode is at 0.5, the mean of the data at 0.2
+    assert found.std() < 0.2  # an untrained one has 0.32
 
 
 @pytest.mark.parametrize("schedule", [Edm(), CosineDdpm()], ids=["edm", "ddpm"])
