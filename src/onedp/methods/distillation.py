@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ from onedp.diffusion.schedule import Edm, NoiseSchedule, ddim_step, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
-from onedp.methods.pairs import PairPool, Rows, prepared_pairs
+from onedp.methods.pairs import PairPool, Rows, forecast_pairs, kept_pairs, make_pairs
 from onedp.methods.student_config import PairsConfig
 
 
@@ -35,12 +37,24 @@ class FromPairs(Method):
         self.measure = "energy_distance"
         self._pairs: PairPool | None = None
 
+    def make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
+        """``count`` of the teacher's solutions."""
+        return make_pairs(self.teacher, self.teacher_sampler, nobs, count, False, generator)
+
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions, or find them from before a resume."""
-        self._pairs = prepared_pairs(
-            self.teacher, self.teacher_sampler, nobs, self.pair_count, False, folder, key, generator
-        )
+        make = partial(self.make_pairs, nobs, self.pair_count, generator)
+        self._pairs = kept_pairs(make, nobs, folder, key, generator.device)
         return self._pairs.seconds
+
+    def preparation_seconds(
+        self,
+        nobs: Mapping[str, Tensor | Rows],
+        device: torch.device,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> float:
+        """Of the teacher's solutions."""
+        return forecast_pairs(partial(self.make_pairs, nobs), self.pair_count, device, clock)
 
     def updates(self, step: int) -> tuple[str, ...]:
         """One update a step."""

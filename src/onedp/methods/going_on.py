@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -23,7 +22,7 @@ from onedp.diffusion.inpainting import sample_continuing
 from onedp.diffusion.samplers import Sampler
 from onedp.methods.distillation import pseudo_huber
 from onedp.methods.method import Batch, Setting
-from onedp.methods.pairs import PAIR_BATCH, PairPool, PickedRows, Rows, kept_pairs, make_pairs
+from onedp.methods.pairs import PAIR_BATCH, PairPool, PickedRows, Rows, make_pairs
 from onedp.methods.regression import Regression
 from onedp.methods.student_config import GoingOnConfig
 from onedp.nets.prefix import start_as, with_plan
@@ -48,15 +47,10 @@ class GoingOn(Regression):
         if setting.same_network:
             start_as(self.networks["student"], self.teacher)
 
-    def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
-        """Make the teacher's solutions, or find them from before a resume."""
-
-        def make() -> PairPool:
-            alone = make_pairs(self.teacher, self.teacher_sampler, nobs, -(-self.pair_count // 2), False, generator)
-            return with_guided(alone, self.teacher, self.teacher_sampler, generator)
-
-        self._pairs = kept_pairs(make, nobs, folder, key, generator.device)
-        return self._pairs.seconds
+    def make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
+        """Half of them stand alone, half go on from those."""
+        alone = make_pairs(self.teacher, self.teacher_sampler, nobs, -(-count // 2), False, generator)
+        return with_guided(alone, self.teacher, self.teacher_sampler, generator)
 
     def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Error to the teacher's solution from the same noise and plan."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,12 @@ class Method(ABC):
         ``nobs``: all training observations (N, To, *shape), normalised; pictures are ``Rows`` (``methods.pairs``),
         read when they are indexed. ``folder``: the run's, for things worth keeping over a resume, under ``key``.
         """
+        return 0.0
+
+    def preparation_seconds(
+        self, nobs: Mapping[str, Any], device: torch.device, clock: Callable[[], float] = time.perf_counter
+    ) -> float:
+        """Forecast of what ``prepare`` will take, from a small part of it; changes nothing."""
         return 0.0
 
     def begin_step(self, step: int) -> None:

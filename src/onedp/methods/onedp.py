@@ -7,8 +7,10 @@ network's estimate (variant S, their eq. 5) or the action itself (variant D, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +30,7 @@ from onedp.methods.distillation import gradient_at, require_deterministic
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
-from onedp.methods.pairs import PairPool, Rows, prepared_pairs
+from onedp.methods.pairs import PairPool, Rows, forecast_pairs, kept_pairs, make_pairs
 from onedp.methods.regression import one_step_student, regression_loss
 
 
@@ -99,11 +101,20 @@ class OneDp(Method):
         """Make the teacher's solutions for the regression phase, or find them from before a resume."""
         if not self.needs_pairs:
             return 0.0
-        config, deterministic = self.config, self.config.variant == "d"
-        self._pairs = prepared_pairs(
-            self.teacher, self.teacher_sampler, nobs, config.regression_pairs, deterministic, folder, key, generator
-        )
+        make = partial(self._make_pairs, nobs, self.config.regression_pairs, generator)
+        self._pairs = kept_pairs(make, nobs, folder, key, generator.device)
         return self._pairs.seconds
+
+    def preparation_seconds(
+        self, nobs: Mapping[str, Tensor | Rows], device: torch.device, clock: Callable[[], float] = time.perf_counter
+    ) -> float:
+        """Of the teacher's solutions, if any are needed."""
+        if not self.needs_pairs:
+            return 0.0
+        return forecast_pairs(partial(self._make_pairs, nobs), self.config.regression_pairs, device, clock)
+
+    def _make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
+        return make_pairs(self.teacher, self.teacher_sampler, nobs, count, self.config.variant == "d", generator)
 
     def updates(self, step: int) -> Sequence[str]:
         """Algorithm 1: tracker first, then generator; before that the warm-ups."""

@@ -96,27 +96,23 @@ def make_pairs(
         for name, values in nobs.items()
     }
     targets = []
-    for first in tqdm(range(0, count, PAIR_BATCH), desc="teacher pairs", unit="batch", disable=None):
+    quiet = True if count <= PAIR_BATCH else None  # None: where there is no terminal
+    for first in tqdm(range(0, count, PAIR_BATCH), desc="teacher pairs", unit="batch", disable=quiet):
         rows = torch.arange(first, min(first + PAIR_BATCH, count), device=device)
         cond = teacher.encode({name: values[rows] for name, values in chosen.items()})
         targets.append(sampler.sample(teacher, cond, noise[rows, None]))
     return PairPool(chosen, noise, torch.cat(targets), time.perf_counter() - start)
 
 
-def prepared_pairs(
-    teacher: Denoiser,
-    sampler: Sampler,
-    nobs: Mapping[str, Tensor | Rows],
-    count: int,
-    deterministic: bool,
-    folder: Path,
-    key: str,
-    generator: torch.Generator,
-) -> PairPool:
-    """``make_pairs``, or the pairs that an earlier start of the run (``key``) left in ``folder``."""
-    return kept_pairs(
-        lambda: make_pairs(teacher, sampler, nobs, count, deterministic, generator), nobs, folder, key, generator.device
-    )
+def forecast_pairs(
+    make: Callable[[int, torch.Generator], PairPool], count: int, device: torch.device, clock: Callable[[], float]
+) -> float:
+    """Seconds that ``make(count, ...)`` will take, from one batch of them; its draws are its own."""
+    sample = min(count, PAIR_BATCH)
+    make(min(count, 8), torch.Generator(device).manual_seed(0))  # what only the first pass costs is left out
+    start = clock()
+    make(sample, torch.Generator(device).manual_seed(0))
+    return (clock() - start) * count / sample
 
 
 def kept_pairs(

@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import load_file
 
 from onedp.methods.config import DenoisingConfig, OneDpConfig
+from onedp.methods.pairs import forecast_pairs
 from onedp.nets.config import MlpConfig, UnetConfig
 from onedp.train import loop as loop_module
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
@@ -64,7 +65,23 @@ def test_phases_are_counted_and_added_up(tmp_path, demonstrations, seen, capsys)
     assert student.seconds == 2 * 2 + 1 * 2 + 3 * 4  # a tick for an update and one for its optimizer
     assert student.memory_bytes > teacher.memory_bytes / 2 > 10e6
     assert "3 x tracker + generator" in student.text()
-    assert "Forecast: 18 s for 2 x regression, 1 x tracker, 3 x tracker + generator" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Forecast: 18 s for 2 x regression, 1 x tracker, 3 x tracker + generator" in said
+    assert said.index("for the teacher's solutions") < said.index("Forecast: 18 s")
+
+
+def test_the_preparation_is_forecast_from_one_batch_of_it():
+    now = [0.0]
+    counts: list[int] = []
+
+    def make(count, generator):
+        """Half a second a pair, and once what only the first pass costs."""
+        now[0] += 0.5 * count + (0 if counts else 100)
+        counts.append(count)
+
+    assert forecast_pairs(make, 10_000, torch.device("cpu"), lambda: now[0]) == 5_000
+    assert counts == [8, 256]
+    assert forecast_pairs(make, 3, torch.device("cpu"), lambda: now[0]) == 1.5
 
 
 def test_memory_grows_with_the_batch(tmp_path, demonstrations, seen):

@@ -25,7 +25,7 @@ from onedp.errors import OneDPError, TrainingError
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Batch, Method
 from onedp.train.config import LoopConfig
-from onedp.train.forecast import SHORTEST_RUN, forecast
+from onedp.train.forecast import SHORTEST_RUN, forecast, in_words
 from onedp.train.loader import BatchLoader, loader_numbers, loader_report
 from onedp.train.metrics_log import MetricsLog
 from onedp.train.processes import share_of
@@ -151,6 +151,10 @@ def _prepare(
     """The method's own preparation, counted in the run's cost once."""
     generator = keyed_generator(config.seed, step=-2, device=accelerator.device)
     nobs = data.training_observations(accelerator.device)
+    if state.step == 0 and config.steps >= SHORTEST_RUN and accelerator.is_main_process:
+        expected = method.preparation_seconds(nobs, accelerator.device)
+        if expected > 0:
+            accelerator.print(f"Before the first step: {in_words(expected)} for the teacher's solutions.")
     key = hashlib.sha256(json.dumps(run, sort_keys=True, default=str).encode()).hexdigest()
     with accelerator.main_process_first():
         seconds = method.prepare(nobs, out, key, generator)
