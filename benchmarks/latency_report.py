@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from latency_pairs import what_is_added
 from latency_tables import HEADER, charged_s, executor_of, how_of, lines_of, side_by_side, table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,7 +23,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def report(results: Sequence[EvaluationResult], folder: Path) -> None:
     """``README.md`` with the table, ``latency.png``, and ``executors.png`` where other executors than sync were run."""
     with replaced_file(folder / "README.md") as temporary:
-        temporary.write_text(f"{HEADER}\n{side_by_side(results)}\n\n## All cells\n\n{table(results)}\n")
+        parts = [HEADER, side_by_side(results), what_is_added(results), "## All cells", table(results)]
+        temporary.write_text("\n\n".join(part.strip("\n") for part in parts if part) + "\n")
     drawn = [row for row in results if math.isfinite(charged_s(row))]
     draw_latencies([row for row in drawn if executor_of(row) == "sync"], folder / "latency.png")
     if any(executor_of(row) != "sync" for row in drawn):

@@ -16,7 +16,9 @@ Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time tha
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
 fades it away), in units of the action. Time to success counts from the start of the episode. The passes that rtc adds
 (a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose
-among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %.
+among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %;
+behind a paired difference stand the starts that only the first and only the second cell solved, and McNemar's exact p.
+With few such starts the interval is too narrow, and p is what counts; it is not corrected for the number of cells.
 Without latency drop-late does what sync does; where an executor was not run without latency, its budget is measured
 against sync. `latency_ms` in the files depends on what else the machine did.
 """
@@ -131,9 +133,19 @@ def _against_sync(row: EvaluationResult, results: Sequence[EvaluationResult], la
     sync = (*line_of(row)[:2], f"sync, replan {row.timing.replan_steps}")
     for other in results:
         if other is not row and line_of(other) == sync and charged_s(other) == latency_s and other.seeds == row.seeds:
-            pair = PairedDifference.of(row, other)
-            return f"{pair.success_difference:+.2f} [{pair.success_ci95[0]:+.2f}, {pair.success_ci95[1]:+.2f}]"
+            return paired_text(row, other)
     return ""
+
+
+def paired_text(row: EvaluationResult, other: EvaluationResult) -> str:
+    """Difference of success on the same starts, the starts that only one of the two solved, and McNemar's exact p.
+
+    With few such starts the bootstrap's interval is too narrow; then p is what counts.
+    """
+    pair = PairedDifference.of(row, other)
+    table, (low, high) = pair.successes, pair.success_ci95
+    counts = f"{table.only_candidate}:{table.only_reference}"
+    return f"{pair.success_difference:+.2f} [{low:+.2f}, {high:+.2f}], {counts}, p {table.exact_p:.2g}"
 
 
 def lines_of(results: Sequence[EvaluationResult]) -> dict[tuple[str, str, str], list[EvaluationResult]]:

@@ -13,6 +13,7 @@ import pytest
 from onedp.errors import OneDPError
 from onedp.evaluate.comparison import load_results, save_results
 from onedp.evaluate.fake_results_test import fake_evaluation
+from onedp.evaluate.results import EpisodeResult
 from onedp.evaluate.timing import Timing
 from onedp.runtime.execution import Execution
 from onedp.runtime.executor import Counters, Seams
@@ -88,7 +89,8 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(grid, tmp_path, monkeypatc
     assert (tmp_path / "pusht-drift_speed=10--teacher--ddim_10--0.1--sync.json").is_file()
     text = (tmp_path / "README.md").read_text()
     line = next(line for line in text.splitlines() if "| student | one-step | 100 ms | sync | 8 | 50 |" in line)
-    assert re.fullmatch(r"-0\.\d\d \[-0\.\d\d, -0\.\d\d\]", line.split("|")[9].strip())  # against nothing charged
+    against_nothing = r"-0\.\d\d \[-0\.\d\d, -0\.\d\d\], \d+:\d+, p [0-9.e-]+"
+    assert re.fullmatch(against_nothing, line.split("|")[9].strip())
     assert "| 33% | 27% | 7% | 3.0 |" in text
     side = next(line for line in text.splitlines() if "| student | one-step | 8 | 100 ms |" in line)
     assert side.count("|") == 8  # nothing charged, and sync
@@ -179,3 +181,39 @@ def test_a_latency_longer_than_the_episode_is_not_none(grid, tmp_path, monkeypat
     assert "| student | one-step | no chunk came | sync |" in text
     assert "- pusht-drift, student" not in text  # no budget: nothing without latency was measured
     assert (tmp_path / "latency.png").stat().st_size > 5000
+
+
+def test_what_one_pass_adds_is_told_from_what_it_has_in_a_frozen_world(grid):
+    """Of 20 starts the reference solves 16 and loses 8 to latency, drop-late gives it 4 back; the student loses 1."""
+
+    def row(policy, sampler, executor, latency, solved):
+        latency_model = FixedLatency(latency, "paper" if latency else "fixed")
+        execution = Execution(latency_model, executor, replan_steps=8)
+        counters, seams = Counters(executed=10), Seams(chunks=1, delay_ticks=round(50 * latency))
+        timing = Timing.of(execution, PUSHT_KEYPOINTS.spec, 50.0, [counters], [seams], [9])
+        episodes = [EpisodeResult(seed, float(seed < solved), seed < solved, 9) for seed in range(20)]
+        about = fake_evaluation(policy, sampler, timing=timing)
+        facts = {field.name: getattr(about, field.name) for field in dataclasses.fields(about)}
+        made = ("per_episode", "episodes", "first_seed", "score_mean", "score_ci95", "success_rate", "success_ci95")
+        return type(about).from_episodes(episodes, **{name: facts[name] for name in facts if name not in made})
+
+    cells = [
+        row("teacher", "ddim:10", "sync", 0, 16),
+        row("teacher", "ddim:10", "sync", 0.075, 8),
+        row("teacher", "ddim:10", "drop-late", 0.075, 12),
+        row("student", "one-step", "sync", 0, 18),
+        row("student", "one-step", "sync", 0.016, 17),
+    ]
+    what_is_added = sys.modules["latency_pairs"].what_is_added
+    (line,) = [line for line in what_is_added(cells).splitlines() if line.startswith("| pusht-keypoints | student")]
+    _, _, _, executor, still, charged, difference, _ = (part.strip() for part in line.split("|"))
+    assert executor == "sync"
+    assert still.startswith("+0.10 [")
+    assert still.endswith("2:0, p 0.5")
+    assert charged.startswith("+0.45 [")
+    assert charged.endswith("9:0, p 0.0039")
+    assert difference.startswith("+0.35 [")  # 8 of 20 against 1 of 20
+    both = what_is_added([*cells, row("student", "one-step", "drop-late", 0.016, 16)])
+    best = next(line for line in both.splitlines() if "best (sync / drop-late)" in line)
+    assert "| +0.25 [" in best  # 17 against 12
+    assert what_is_added(cells[:3]) == ""
