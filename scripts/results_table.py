@@ -6,10 +6,12 @@ python scripts/results_table.py
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.statistics import wilson_interval
 from onedp.files import write_text
 from onedp.tasks.metaworld import NAMES
 from onedp.tasks.ways import describe_ways
@@ -161,17 +163,36 @@ def by_task(folder: Path) -> str:
 
 def ways() -> str:
     """Success and the ways of demonstrations, teachers and students in tasks that have two."""
-    lines = ["\n## Tasks with two ways\n\n| | success | ways |\n|---|---|---|\n"]
+    lines = ["\n## Tasks with two ways\n\n| | success | ways | share of the left one |\n|---|---|---|---|\n"]
     for task, counts in MANIPULATION["ways_of_demonstrations"].items():
-        lines.append(f"| {task}, demonstrations | | {describe_ways(counts)} |\n")
+        lines.append(f"| {task}, demonstrations | | {describe_ways(counts)} | {_left(counts)} |\n")
         for path in sorted((RESULTS / "robosuite").glob(f"{task}-*.json")):
             result = load_results(path)
             assert isinstance(result, EvaluationResult)
             low, high = result.success_ci95
             success = f"{result.success_rate:.3f} [{low:.3f}, {high:.3f}]"
-            lines.append(f"| {result.label} | {success} | {describe_ways(result.ways)} |\n")
+            lines.append(f"| {result.label} | {success} | {describe_ways(result.ways)} | {_left(result.ways)} |\n")
     lines.append("\nEpisodes that went no way, or none clearly, are not counted among the ways.\n")
     return "".join(lines)
+
+
+def _left(ways: Mapping[str, int]) -> str:
+    """Share of the episodes with a way that went left, with its Wilson interval."""
+    left, total = ways.get("left", 0), sum(ways.values())
+    if not total:
+        return ""
+    low, high = wilson_interval(left, total)
+    return f"{left / total:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def hardware_of(results: Iterable[EvaluationResult]) -> str:
+    """Where most of them were measured, and which ones elsewhere."""
+    machines: dict[str, list[str]] = {}
+    for result in results:
+        machine = f"{result.hardware['cpu']}, {result.hardware['cores']} cores"
+        machines.setdefault(machine, []).append(result.policy)
+    (first, _), *others = sorted(machines.items(), key=lambda item: -len(item[1]))
+    return "; ".join([first, *(f"{name}: {', '.join(sorted(set(policies)))}" for name, policies in others)])
 
 
 def main() -> None:
@@ -195,8 +216,7 @@ def main() -> None:
         results = {result.label: result for result in rows.values()}
         if not rows:
             continue
-        first = next(iter(rows.values()))
-        text.append(f"\n## {folder.name}\n\nHardware: {first.hardware['cpu']}, {first.hardware['cores']} cores.\n\n")
+        text.append(f"\n## {folder.name}\n\nHardware: {hardware_of(rows.values())}.\n\n")
         text.append(
             "| policy | sampler | passes | starts | score | success | score - reference | success - reference "
             "| latency p50 / p95 [ms] | cost |\n|---|---|---|---|---|---|---|---|---|---|\n"
