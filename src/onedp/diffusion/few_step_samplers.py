@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.samplers import check_clip, check_steps, clipped, x0_at
+from onedp.diffusion.sampler_parts import check_clip, check_steps, clipped, x0_at
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, ddim_step, diffuse, level_times
 from onedp.errors import OneDPError
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.sampler_parts import check_clip, check_noise_scale, check_steps, clipped, scaled, x0_at
 from onedp.diffusion.schedule import CosineDdpm, Edm, level_times
 from onedp.errors import OneDPError, unknown_choice
 
@@ -58,28 +59,6 @@ class Sampler(Protocol):
 SPACINGS = ("linspace", "leading", "trailing")
 
 
-def check_steps(kind: str, steps: int) -> None:
-    """Raise ``OneDPError`` unless there is a step."""
-    if not isinstance(steps, int) or steps < 1:
-        raise OneDPError(f"The sampler {kind}:{steps} is not possible: the number of steps must be 1 or more.")
-
-
-def check_clip(clip: object) -> None:
-    """Raise ``OneDPError`` unless it is a positive number or None."""
-    if clip is not None and not (isinstance(clip, (int, float)) and 0 < clip < float("inf")):
-        raise OneDPError(f"A sampler's clip must be a positive number or null, not {clip!r}.")
-
-
-def clipped(x0: Tensor, limit: float | None) -> Tensor:
-    """The chunk within [-limit, limit]; as it is without a limit."""
-    return x0 if limit is None else x0.clamp(-limit, limit)
-
-
-def x0_at(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-    """Clean estimate in float64 at one time for the whole batch."""
-    return denoiser.x0(x.float(), t.expand(len(x)), cond).double()
-
-
 @dataclass(frozen=True)
 class Ddim:
     """DDIM (Song et al., arXiv 2010.02502, eq. 12) with ``eta`` = 0: deterministic given the first draw."""
@@ -93,12 +72,15 @@ class Ddim:
     recompute_eps: bool = True
     """Derive the noise from the clipped clean estimate; False keeps the network's own, as diffusers' DDIM does (and so
     LeRobot's). Ancestral sampling always uses the clipped estimate."""
+    noise_scale: float = 1.0
+    """Factor on every draw: below 1 the policy keeps nearer to what it likes best, as a one-step student may."""
 
     kind = "ddim"
 
     def __post_init__(self) -> None:
         check_steps(self.kind, self.steps)
         check_clip(self.clip)
+        check_noise_scale(self.noise_scale)
         if self.spacing not in SPACINGS:
             raise OneDPError(unknown_choice("spacing", self.spacing, SPACINGS))
 
@@ -114,8 +96,9 @@ class Ddim:
 
     @property
     def label(self) -> str:
-        """ddim:N, with the spacing where it is not the default."""
-        return f"{self.kind}:{self.steps}" + ("" if self.spacing == "linspace" else f":{self.spacing}")
+        """ddim:N, with spacing and noise scale where they are not the default."""
+        spacing = "" if self.spacing == "linspace" else f":{self.spacing}"
+        return scaled(f"{self.kind}:{self.steps}{spacing}", self.noise_scale)
 
     def grid(self, schedule: CosineDdpm) -> list[int]:
         """Step indices of the ``schedule``, descending.
@@ -138,7 +121,7 @@ class Ddim:
         schedule = denoiser.schedule
         assert isinstance(schedule, CosineDdpm)  # check_sampler
         grid = self.grid(schedule)
-        return _ancestral(denoiser, schedule, cond, noise, grid, 0.0, self.clip, self.recompute_eps)
+        return _ancestral(denoiser, schedule, cond, self.noise_scale * noise, grid, 0.0, self.clip, self.recompute_eps)
 
 
 @dataclass(frozen=True)
@@ -161,6 +144,7 @@ class Ddpm(Ddim):
         """Draw from the reverse Markov chain."""
         schedule = denoiser.schedule
         assert isinstance(schedule, CosineDdpm)  # check_sampler
+        noise = self.noise_scale * noise
         return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=1.0, clip=self.clip)
 
 
@@ -200,12 +184,15 @@ class Heun:
     """N: noise levels on the Karras grid."""
     clip: float | None = 1.0
     """Clip of the final chunk; intermediate estimates are left alone."""
+    noise_scale: float = 1.0
+    """Factor on the start, as that of ``Ddim``."""
 
     kind = "heun"
 
     def __post_init__(self) -> None:
         check_steps(self.kind, self.steps)
         check_clip(self.clip)
+        check_noise_scale(self.noise_scale)
 
     @property
     def draws(self) -> int:
@@ -219,15 +206,15 @@ class Heun:
 
     @property
     def label(self) -> str:
-        """heun:N."""
-        return f"heun:{self.steps}"
+        """heun:N, with the noise scale where it is not 1."""
+        return scaled(f"heun:{self.steps}", self.noise_scale)
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Solve the probability-flow ODE from sigma_max to 0."""
         schedule = denoiser.schedule
         assert isinstance(schedule, Edm)  # check_sampler
         sigmas = torch.cat([schedule.karras_grid(self.steps), torch.zeros(1, dtype=torch.float64)]).to(noise.device)
-        x = noise[:, 0].double() * sigmas[0]
+        x = self.noise_scale * noise[:, 0].double() * sigmas[0]
         for i in range(self.steps):
             now, then = sigmas[i], sigmas[i + 1]
             slope = (x - x0_at(denoiser, x, now.float()[None], cond)) / now

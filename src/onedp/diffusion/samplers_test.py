@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -124,6 +125,18 @@ def test_one_step_without_noise_ignores_its_input():
     assert (chunks == chunks[0]).all()
 
 
+@pytest.mark.parametrize(("sampler", "schedule"), [(Ddim(100, clip=None), CosineDdpm()), (Heun(18, clip=None), Edm())])
+def test_less_noise_gives_as_much_less_spread_about_the_same_mean(sampler, schedule):
+    """The ODE of Gaussian data maps noise to chunks linearly."""
+    noise = draw(500, 1)
+    whole, half, alone = (sample(replace(sampler, noise_scale=scale), schedule, noise) for scale in (1.0, 0.5, 0.0))
+    torch.testing.assert_close(half - alone, 0.5 * (whole - alone), atol=1e-4, rtol=1e-3)
+    assert (alone - 0.3).abs().max() < 0.02
+    if isinstance(schedule, CosineDdpm):
+        chunks = sample(Ddpm(100, clip=None, noise_scale=0.0), schedule, draw(5, 100))
+        assert (chunks - chunks[0]).abs().max() == 0
+
+
 def test_one_step_scales_its_input_to_the_level():
     """DDPM: z itself; EDM: 2.5 z. For zero data variance the answer is the mean whatever z."""
     noise = draw(2, 1)
@@ -186,6 +199,13 @@ def test_parsing():
     assert parse_sampler("ddim:10", CosineDdpm()) == Ddim(10)
     assert parse_sampler("ddim:10:trailing", CosineDdpm()) == Ddim(10, spacing="trailing")
     assert parse_sampler(Ddim(10, spacing="leading").label, CosineDdpm()) == Ddim(10, spacing="leading")
+    assert parse_sampler("ddim:10:0.75", CosineDdpm()) == Ddim(10, noise_scale=0.75)
+    assert parse_sampler("ddpm:100:0", CosineDdpm()) == Ddpm(100, noise_scale=0)
+    for sampler, schedule in (
+        (Ddim(10, spacing="leading", noise_scale=0.5), CosineDdpm()),
+        (Heun(9, noise_scale=0.75), Edm()),
+    ):
+        assert parse_sampler(sampler.label, schedule) == sampler
     assert parse_sampler("one-step", Edm()) == OneStep(2.5)
     assert parse_sampler("one-step:50", CosineDdpm()) == OneStep(50.0)
 
@@ -195,7 +215,11 @@ def test_parsing():
     [
         ("dddim:10", "Unknown sampler 'dddim'. Did you mean 'ddim'"),
         ("ddim:ten", "no valid number after the colon: 'ten'"),
-        ("heun:10:leading", "too many parts"),
+        ("heun:10:leading", "no valid number after the colon: 'leading'"),
+        ("heun:10:0.5:1", "too many parts"),
+        ("ddim:10:leading:0.5:1", "too many parts"),
+        ("ddim:10:0.5:leading", "too many parts"),
+        ("ddim:10:leading:-1", "noise scale must be a number of at least 0, not -1"),
     ],
 )
 def test_bad_sampler_names_are_explained(text, message):

@@ -15,6 +15,8 @@ SAMPLERS = [
     (CosineDdpm(), Ddim(4)),
     (CosineDdpm(), Ddim(3, clip=0.3, spacing="leading")),
     (CosineDdpm(), Ddim(4, recompute_eps=False)),
+    (CosineDdpm(), Ddim(4, noise_scale=0.5)),
+    (Edm(), Heun(3, noise_scale=0.5)),
     (CosineDdpm(), Ddpm(100)),
     (CosineDdpm(), Ddpm(5, clip=None)),
     (Edm(), Heun(5)),
