@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 onedp=${ONEDP:-onedp}
 
 row() { # task, policy, sampler ("own": the policy's), starts
-    label=$(echo "$3" | tr -d ':')
+    label=$(echo "$3" | sed 's/://; s/:/-x/')
     json="results/$1/$(basename "$2")-$label.json"
     [ -e "$json" ] && return
     sampler="--sampler $3"
@@ -25,6 +25,14 @@ all | ddpm)
     row pusht-keypoints pusht-keypoints-ddpm one-step 500
     row pusht-keypoints pusht-keypoints-ddpm ddim:1 500
     row pusht-keypoints pusht-keypoints-ddpm ddpm:100 500
+    ;;
+esac
+case "${1:-all}" in
+all | noise)
+    row pusht-keypoints pusht-keypoints-ddpm ddim:10:0.75 1000
+    row pusht-keypoints pusht-keypoints-onedp-s one-step:65:1 1000
+    row pusht-keypoints pusht-keypoints-edm heun:10:0.5 1000
+    row pusht-keypoints pusht-keypoints-edm-onedp-s one-step:2.5:1 1000
     ;;
 esac
 case "${1:-all}" in
