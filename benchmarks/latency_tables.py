@@ -14,7 +14,8 @@ HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away), in units of the action. Time to success counts from the start of the episode. The passes that rtc adds
+fades it away), in units of the action. Time to success counts from the start of the episode and is the mean of those
+that succeeded: where few do, they are the easy ones. The passes that rtc adds
 (a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose
 among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %;
 behind a paired difference stand the starts that only the first and only the second cell solved, and McNemar's exact p.

@@ -1,8 +1,9 @@
 #!/bin/sh
 # The cells of results/realtime with 100 starts: shipped policies, a Consistency Policy of the shipped EDM teacher with a
 # tenth of its training in counted passes (245 steps), and a student that learned to go on from chunks. What is there
-# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, or slow (DDPM-100),
-# default all. ROWS (absolute): another folder for the cells.
+# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, slow (DDPM-100), or
+# reset (results/realtime-pusht-reset: the T is put elsewhere once, 50 starts), default all. ROWS (absolute): another
+# folder for the cells.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 onedp=${ONEDP:-onedp}
@@ -12,7 +13,8 @@ part=${2:-all}
 mkdir -p "${1:-runs/pusht-drift}"
 cd "${1:-runs/pusht-drift}"
 
-drift="pusht-drift@speed=0 pusht-drift@speed=4"
+tasks="pusht-drift@speed=0 pusht-drift@speed=4"
+starts=100
 students="pusht-keypoints-onedp-s pusht-keypoints-onedp-d consistency-policy"
 few="consistency-policy@consistency:3 pusht-keypoints-ddpm@ddim:10"
 
@@ -21,8 +23,8 @@ distill() { # teacher, method, steps
 }
 cells() { # latencies, executors, policies; a new chunk every 0.4 s
     # shellcheck disable=SC2086
-    "$python" "$root/benchmarks/latency_grid.py" --tasks $drift --latencies $1 --executors $2 --policies $3 --replan 4 \
-        --starts 100 --workers 1 --folder "$rows"
+    "$python" "$root/benchmarks/latency_grid.py" --tasks $tasks --latencies $1 --executors $2 --policies $3 --replan 4 \
+        --starts $starts --workers 1 --folder "$rows"
 }
 
 case "$part" in all | sync)
@@ -44,5 +46,16 @@ esac
 case "$part" in all | slow)
     cells "0 paper" sync pusht-keypoints-ddpm@ddpm:100
     cells paper "drop-late ensemble rtc" pusht-keypoints-ddpm@ddpm:100
+    ;;
+esac
+case "$part" in all | reset)
+    tasks=pusht-reset
+    starts=50
+    rows=${ROWS:-$root/results/realtime-pusht-reset}
+    shipped="pusht-keypoints-onedp-s pusht-keypoints-onedp-d pusht-keypoints-ddpm@ddim:10"
+    cells "0 paper" sync "$shipped"
+    cells paper "drop-late rtc" "$shipped"
+    cells "0 paper" sync pusht-keypoints-ddpm@ddpm:100
+    cells paper "drop-late rtc" pusht-keypoints-ddpm@ddpm:100
     ;;
 esac
