@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from latency_pairs import what_is_added
-from latency_tables import HEADER, charged_s, executor_of, how_of, lines_of, side_by_side, table
+from latency_tables import HEADER, charged_s, executor_of, how_of, lines_of, side_by_side, table, time_to_success
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -73,7 +73,7 @@ def draw_executors(results: Sequence[EvaluationResult], path: Path) -> None:
     scored, second = _second_measure(results)
     figure, panels = _figure(tasks)
     handles: dict[str, Any] = {}
-    hows = ["nothing charged", *sorted({how_of(row) for row in results}, key=lambda how: how != "sync")]
+    hows = ["nothing charged", *sorted({how_of(row) for row in results}, key=lambda how: (how != "sync", how))]
     for (upper, lower), task in zip(panels.T, tasks, strict=True):
         for number, how in enumerate(hows):
             shown = []
@@ -109,10 +109,7 @@ def _score(row: EvaluationResult) -> tuple[float, float, float]:
 
 
 def _time_to_success(row: EvaluationResult) -> tuple[float, float, float]:
-    """The mean without an interval; NaN where nothing succeeded."""
-    assert row.timing is not None
-    mean = float("nan") if row.timing.completion_s is None else row.timing.completion_s
-    return mean, mean, mean
+    return time_to_success(row) or (math.nan, math.nan, math.nan)
 
 
 def _second_measure(results: Sequence[EvaluationResult]) -> tuple[bool, Measure]:

@@ -7,8 +7,11 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from onedp.evaluate.comparison import PairedDifference, load_results
-from onedp.evaluate.results import EvaluationResult
+from onedp.evaluate.results import BOOTSTRAP_SEED, EvaluationResult
+from onedp.evaluate.statistics import bootstrap_mean
 
 HEADER = """# Charged latency
 
@@ -92,7 +95,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
             f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
             f"{_against_sync(row, results, 0.0)} | {_against_sync(row, results, charged_s(row))} | "
             f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
-            f"{'-' if timing.completion_s is None else f'{timing.completion_s:.1f}'} | "
+            f"{_with_interval(time_to_success(row))} | "
             f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
             f"{'-' if timing.seam_jump is None else f'{timing.seam_jump:.1f}'} |"
         )
@@ -122,6 +125,20 @@ def side_by_side(results: Sequence[EvaluationResult]) -> str:
             numbers = ["" if value is None else f"{value:.2f}" for value in (still, *map(by_how.get, hows))]
             lines.append(f"| {task} | {policy} | {sampler} | {replan} | {_time(latency)} | {' | '.join(numbers)} |")
     return "\n".join(lines)
+
+
+def time_to_success(row: EvaluationResult) -> tuple[float, float, float] | None:
+    """Mean [s] over the episodes that succeeded and its 95 % interval; None where none did, no width where one did."""
+    assert row.timing is not None
+    times = np.array([each.steps / row.timing.control_hz for each in row.per_episode if each.success])
+    if len(times) < 2:
+        return (float(times[0]),) * 3 if len(times) else None
+    estimate = bootstrap_mean(times, np.random.default_rng(BOOTSTRAP_SEED))
+    return estimate.value, estimate.low, estimate.high
+
+
+def _with_interval(estimate: tuple[float, float, float] | None) -> str:
+    return "-" if estimate is None else f"{estimate[0]:.1f} [{estimate[1]:.1f}, {estimate[2]:.1f}]"
 
 
 def _time(latency_s: float) -> str:
