@@ -133,11 +133,12 @@ class _Team:
 
     def answer(self, reference: Any) -> Any:
         """What the actor said; None when it was lost. Raises what it raised."""
+        known = self._ray.exceptions
         try:
             return self._ray.get(reference)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError):
-            return None
-        except self._ray.exceptions.RayTaskError as error:
+        except (known.RayActorError, known.ObjectLostError, known.OutOfMemoryError):
+            return None  # Ray has an error of its own for an actor that it killed because its node ran out of memory
+        except known.RayTaskError as error:
             if isinstance(error.cause, OneDPError):  # without Ray's traceback of the other machine
                 raise error.cause from None
             raise
