@@ -25,8 +25,9 @@ class Evaluate:
     workers: int | None = None
     """Worker processes; default: one per core. The scores do not depend on it."""
     ray: str | None = None
-    """Run the episodes on a Ray cluster: auto or HOST:PORT; --workers is then their most on it. The
-    scores do not depend on it. Needs pip install 'onedp[ray]' here and onedp on all nodes."""
+    """Run the episodes on a Ray cluster, of which this machine must be a node (ray start --address=HOST:PORT): auto or
+    HOST:PORT; --workers is then their most on it. The scores do not depend on it. Needs pip install 'onedp[ray]' here
+    and onedp on all nodes."""
     device: str = "cpu"
     """Device of the network: cpu, cuda, cuda:1, mps."""
     latency: str = "0"
