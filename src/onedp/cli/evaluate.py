@@ -48,8 +48,8 @@ class Evaluate:
     """Policy steps from one observation that a chunk is made of to the next (sync: executed of a chunk); default: the
     policy's own."""
     noise: str = "fresh"
-    """Noise of a chunk: fresh, held (the same for all chunks of an episode), warm (one-step policies: the rest of the
-    chunk before, noised)."""
+    """Noise of a chunk, for policies that read noise: fresh, held (the same for all chunks of an episode), warm
+    (one-step policies: the rest of the chunk before, noised)."""
     json: Path | None = None
     """File for the full result (see docs/results.schema.json)."""
 
@@ -112,7 +112,10 @@ def lines_of(result: EvaluationResult) -> list[str]:
 def _timing_lines(timing: Timing) -> list[str]:
     done = "-" if timing.completion_s is None else f"{timing.completion_s:.1f} s"
     jump = "-" if timing.seam_jump is None else f"{timing.seam_jump:.3g}"
-    came = f"a chunk comes after {timing.delay_ticks:.1f} ticks of {1000 / timing.control_hz:g} ms"
+    tick = f"{1000 / timing.control_hz:g} ms"
+    came = f"a chunk comes after {timing.delay_ticks:.1f} ticks of {tick}"
+    if timing.chunks == 0:
+        came = f"no chunk came before the episodes were over (ticks of {tick})"
     return [
         f"  charged  {timing.label}: {came}; time to success {done}",
         f"  actions  {timing.executed} executed, {timing.dropped} dropped late, {timing.repeated} repeated, "

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from onedp.cli.evaluate import lines_of
 from onedp.cli.main import main
 from onedp.evaluate import compare, runner
 from onedp.evaluate.fake_results_test import fake_evaluation
 from onedp.evaluate.groups import idle_workers
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest
+from onedp.evaluate.timing import Timing
+from onedp.runtime.execution import Execution
+from onedp.runtime.executor import Counters, Seams
+from onedp.runtime.latency import FixedLatency
+from onedp.tasks import PUSHT_KEYPOINTS
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,18 @@ def test_a_comparison_of_results_has_no_workers(monkeypatch, capsys, tmp_path):
 def test_as_many_workers_as_groups_can_be_used(episodes, most):
     assert idle_workers(episodes, most) == ""
     assert idle_workers(episodes, most + 1).startswith(f"{most} of {most + 1} workers")
+
+
+def timing(latency_s: float, seams: Seams) -> Timing:
+    execution = Execution(FixedLatency(latency_s))
+    return Timing.of(execution, PUSHT_KEYPOINTS.spec, 50.0, [Counters(starved=100)], [seams], [])
+
+
+def test_the_wait_for_a_chunk_is_said_only_where_one_came():
+    never = "\n".join(lines_of(fake_evaluation(timing=timing(3.0, Seams()))))
+    assert (
+        "charged  3 s, sync: no chunk came before the episodes were over (ticks of 20 ms); time to success -" in never
+    )
+    assert "a chunk comes after" not in never
+    came = "\n".join(lines_of(fake_evaluation(timing=timing(0.05, Seams(chunks=2, delay_ticks=6)))))
+    assert "charged  0.05 s, sync: a chunk comes after 3.0 ticks of 20 ms; time to success -" in came
