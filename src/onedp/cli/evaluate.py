@@ -43,7 +43,8 @@ class Evaluate:
     executor: str = "sync"
     """What the robot does meanwhile: sync (executes a part of the chunk, then holds still and thinks), drop-late (goes
     on with the old chunk and drops the late actions of the new one), ensemble (executes the mean of all chunks), rtc
-    (real-time chunking: new chunks go on from the old one)."""
+    (real-time chunking: new chunks go on from the old one). Only --latency measured charges rtc for the backward passes
+    of its guidance, or for the four candidates of a one-step policy."""
     replan: int | None = None
     """Policy steps from one observation that a chunk is made of to the next (sync: executed of a chunk); default: the
     policy's own."""
