@@ -129,9 +129,9 @@ class TorchPolicy:
         Raises ``OneDPError`` for samplers of many steps and for deterministic ones.
         """
         if not isinstance(self.sampler, OneStep) or not self.sampler.draws:
+            others = "fresh or held" if self.sampler.draws else "fresh"
             raise OneDPError(
-                f"A warm start needs a one-step sampler that reads noise, not {self.sampler.label}. Use fresh or held "
-                "noise."
+                f"A warm start needs a one-step sampler that reads noise, not {self.sampler.label}. Use {others} noise."
             )
         target, weights = self._network_target(previous)
         z = torch.from_numpy(np.asarray(noise, dtype=np.float32)).to(self.device)

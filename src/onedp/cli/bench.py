@@ -47,7 +47,8 @@ class Bench:
     first_seed: int = 200_000
     """pusht-keypoints: first start. The default are tuning starts; report numbers on others."""
     workers: int | None = None
-    """pusht-keypoints: processes that run episodes; default: one per core. The scores do not depend on it."""
+    """pusht-keypoints: processes that run episodes, at most one for every 25 of them; default: one per core. The scores
+    do not depend on it."""
     ray: str | None = None
     """pusht-keypoints: address of a Ray cluster that runs the episodes, as of onedp evaluate."""
 
@@ -74,7 +75,9 @@ class Bench:
 
             return TwoModesLab(self.out, make_missing=not self.only_finished)
         from onedp.bench.pusht_lab import PushTLab, PushTOptions
+        from onedp.cli.console import tell_of_idle_workers
 
+        tell_of_idle_workers(self.episodes, self.workers)
         options = PushTOptions(
             teachers={"ddpm": self.teacher_ddpm, "edm": self.teacher_edm},
             observations=self.data,

@@ -33,10 +33,12 @@ class Compare:
     first_seed: int | None = None
     """Seed of the first start; default: 100000."""
     workers: int | None = None
-    """Worker processes; default: one per core. The scores do not depend on it."""
+    """Worker processes, at most one for every 25 episodes, which is what they run at a time; default: one per core.
+    The scores do not depend on it."""
     ray: str | None = None
-    """Run the episodes on a Ray cluster: auto or HOST:PORT; --workers is then their most on it. The
-    scores do not depend on it. Needs pip install 'onedp[ray]' here and onedp on all nodes."""
+    """Run the episodes on a Ray cluster, of which this machine must be a node (ray start --address=HOST:PORT): auto or
+    HOST:PORT; --workers is then their most on it. The scores do not depend on it. Needs pip install 'onedp[ray]' here
+    and onedp on all nodes."""
     device: str = "cpu"
     """Device of the networks."""
     data: Path | None = None
@@ -63,7 +65,7 @@ class Compare:
         if self.data is not None:
             self._run_heldout(self.data, self.policies.index(reference))
             return
-        from onedp.cli.console import make_console
+        from onedp.cli.console import make_console, tell_of_idle_workers
         from onedp.evaluate.compare import ComparisonRequest, Contestant, compare, write_comparison
         from onedp.evaluate.tables import terminal_table
         from onedp.files import require_writable
@@ -79,6 +81,8 @@ class Compare:
             ray=self.ray,
             device=self.device,
         )
+        if not all(contestant.is_result for contestant in request.contestants):
+            tell_of_idle_workers(request.episodes, request.workers)
         comparison = compare(request)
         subject = next(r.label for r in reversed(comparison.results) if r.label != comparison.reference)
         write_comparison(self.out, comparison, request, subject)

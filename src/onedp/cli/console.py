@@ -23,3 +23,12 @@ def make_table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     return table
+
+
+def tell_of_idle_workers(episodes: int, workers: int | None) -> None:
+    """Print a line when fewer ``workers`` can be used than were asked for (None: nobody asked)."""
+    from onedp.evaluate.groups import idle_workers
+
+    line = idle_workers(episodes, workers)
+    if line:
+        print(line)

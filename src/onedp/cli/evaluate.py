@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
+
+if TYPE_CHECKING:  # so that --help stays instant
+    from onedp.evaluate.results import EvaluationResult
+    from onedp.evaluate.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,12 @@ class Evaluate:
     first_seed: int = 100_000
     """Seed of the first start; 100000 and up are the test starts, tune on 200000 and up."""
     workers: int | None = None
-    """Worker processes; default: one per core. The scores do not depend on it."""
+    """Worker processes, at most one for every 25 episodes, which is what they run at a time; default: one per core.
+    The scores do not depend on it."""
     ray: str | None = None
-    """Run the episodes on a Ray cluster: auto or HOST:PORT; --workers is then their most on it. The
-    scores do not depend on it. Needs pip install 'onedp[ray]' here and onedp on all nodes."""
+    """Run the episodes on a Ray cluster, of which this machine must be a node (ray start --address=HOST:PORT): auto or
+    HOST:PORT; --workers is then their most on it. The scores do not depend on it. Needs pip install 'onedp[ray]' here
+    and onedp on all nodes."""
     device: str = "cpu"
     """Device of the network: cpu, cuda, cuda:1, mps."""
     latency: str = "0"
@@ -36,13 +43,14 @@ class Evaluate:
     executor: str = "sync"
     """What the robot does meanwhile: sync (executes a part of the chunk, then holds still and thinks), drop-late (goes
     on with the old chunk and drops the late actions of the new one), ensemble (executes the mean of all chunks), rtc
-    (real-time chunking: new chunks go on from the old one)."""
+    (real-time chunking: new chunks go on from the old one). Only --latency measured charges rtc for the backward passes
+    of its guidance, or for the four candidates of a one-step policy."""
     replan: int | None = None
     """Policy steps from one observation that a chunk is made of to the next (sync: executed of a chunk); default: the
     policy's own."""
     noise: str = "fresh"
-    """Noise of a chunk: fresh, held (the same for all chunks of an episode), warm (one-step policies: the rest of the
-    chunk before, noised)."""
+    """Noise of a chunk, for policies that read noise: fresh, held (the same for all chunks of an episode), warm
+    (one-step policies: the rest of the chunk before, noised)."""
     json: Path | None = None
     """File for the full result (see docs/results.schema.json)."""
 
@@ -50,54 +58,67 @@ class Evaluate:
         """Evaluate, print and write."""
         from rich.console import Console
 
+        from onedp.cli.console import tell_of_idle_workers
         from onedp.evaluate.comparison import save_results
         from onedp.evaluate.runner import EvaluationRequest, evaluate
         from onedp.files import require_writable
-        from onedp.tasks.ways import describe_ways
 
         if self.json is not None:
             require_writable(self.json)
-        result = evaluate(
-            EvaluationRequest(
-                policy=self.policy,
-                sampler=self.sampler,
-                task=self.task,
-                episodes=self.episodes,
-                first_seed=self.first_seed,
-                workers=self.workers,
-                ray=self.ray,
-                device=self.device,
-                latency=self.latency,
-                executor=self.executor,
-                replan_steps=self.replan,
-                noise=self.noise,
-            )
+        request = EvaluationRequest(
+            policy=self.policy,
+            sampler=self.sampler,
+            task=self.task,
+            episodes=self.episodes,
+            first_seed=self.first_seed,
+            workers=self.workers,
+            ray=self.ray,
+            device=self.device,
+            latency=self.latency,
+            executor=self.executor,
+            replan_steps=self.replan,
+            noise=self.noise,
         )
-        low, high = result.score_ci95
-        success_low, success_high = result.success_ci95
-        Console().print(
-            f"[bold]{result.policy}[/bold] {result.sampler} on {result.task}, {result.episodes} starts from seed "
-            f"{result.first_seed}\n"
-            f"  score    {result.score_mean:.3f}  [{low:.3f}, {high:.3f}]  (best reward of an episode, averaged)\n"
-            f"  success  {result.success_rate:.3f}  [{success_low:.3f}, {success_high:.3f}]\n"
-            f"  network passes per chunk  {result.nfe}\n"
-            f"  latency  p50 {result.latency_ms_p50:.2f} ms, p95 {result.latency_ms_p95:.2f} ms "
-            f"({result.chunks_per_s:.0f} chunks/s, batch 1, one thread)\n"
-            f"  {result.environment_steps_per_s:.0f} environment steps/s, {result.wall_clock_s:.0f} s in all",
-            highlight=False,
-        )
-        if result.ways:
-            Console().print(f"  ways     {describe_ways(result.ways)}", highlight=False)
-        timing = result.timing
-        if timing is not None and timing.label:
-            done = "-" if timing.completion_s is None else f"{timing.completion_s:.1f} s"
-            jump = "-" if timing.seam_jump is None else f"{timing.seam_jump:.3g}"
-            Console().print(
-                f"  charged  {timing.label}: a chunk comes after {timing.delay_ticks:.1f} ticks of "
-                f"{1000 / timing.control_hz:g} ms; time to success {done}\n"
-                f"  actions  {timing.executed} executed, {timing.dropped} dropped late, {timing.repeated} repeated, "
-                f"{timing.starved} starved; jump between chunks {jump}",
-                highlight=False,
-            )
+        tell_of_idle_workers(self.episodes, self.workers)
+        result = evaluate(request)
+        Console().print("\n".join(lines_of(result)), highlight=False)
         if self.json is not None:
             save_results(self.json, result)
+
+
+def lines_of(result: EvaluationResult) -> list[str]:
+    """What is printed of a result, with rich's markup."""
+    from onedp.tasks.ways import describe_ways
+
+    low, high = result.score_ci95
+    success_low, success_high = result.success_ci95
+    lines = [
+        f"[bold]{result.policy}[/bold] {result.sampler} on {result.task}, {result.episodes} starts from seed "
+        f"{result.first_seed}",
+        f"  score    {result.score_mean:.3f}  [{low:.3f}, {high:.3f}]  (best reward of an episode, averaged)",
+        f"  success  {result.success_rate:.3f}  [{success_low:.3f}, {success_high:.3f}]",
+        f"  network passes per chunk  {result.nfe}",
+        f"  latency  p50 {result.latency_ms_p50:.2f} ms, p95 {result.latency_ms_p95:.2f} ms "
+        f"({result.chunks_per_s:.0f} chunks/s, batch 1, one thread)",
+        f"  {result.environment_steps_per_s:.0f} environment steps/s, {result.wall_clock_s:.0f} s in all",
+    ]
+    if result.ways:
+        lines.append(f"  ways     {describe_ways(result.ways)}")
+    timing = result.timing
+    if timing is not None and timing.label:
+        lines += _timing_lines(timing)
+    return lines
+
+
+def _timing_lines(timing: Timing) -> list[str]:
+    done = "-" if timing.completion_s is None else f"{timing.completion_s:.1f} s"
+    jump = "-" if timing.seam_jump is None else f"{timing.seam_jump:.3g}"
+    tick = f"{1000 / timing.control_hz:g} ms"
+    came = f"a chunk comes after {timing.delay_ticks:.1f} ticks of {tick}"
+    if timing.chunks == 0:
+        came = f"no chunk came before the episodes were over (ticks of {tick})"
+    return [
+        f"  charged  {timing.label}: {came}; time to success {done}",
+        f"  actions  {timing.executed} executed, {timing.dropped} dropped late, {timing.repeated} repeated, "
+        f"{timing.starved} starved; jump between chunks {jump}",
+    ]

@@ -33,7 +33,7 @@ class Export:
     """Without a task to simulate: judge by the actions on held-out observations of this data set (every 20th episode,
     which neither training nor --data looks at)."""
     workers: int | None = None
-    """Worker processes of the paired evaluation; default: one per core."""
+    """Worker processes of the paired evaluation, at most one for every 25 starts; default: one per core."""
     results: Path | None = None
     """Result of onedp evaluate --json for this policy and sampler: its scores go into the model card. Those of shipped
     policies are known."""
@@ -112,8 +112,10 @@ class Export:
                 f"{self.policy} has no task to be evaluated on, so --precision {self.precision} needs held-out "
                 "observations: --gate-data DATA."
             )
+        from onedp.cli.console import tell_of_idle_workers
         from onedp.evaluate.runner import EvaluationRequest, evaluate
 
+        tell_of_idle_workers(self.gate_episodes, self.workers)
         return paired_gate(
             lambda folder, first_seed, episodes: evaluate(
                 EvaluationRequest(str(folder), None, policy.task, episodes, first_seed, self.workers)

@@ -22,7 +22,8 @@ class Live:
     """At the beginning: seconds that are charged for every chunk (0.669), measured (drawn from latencies measured
     beforehand, one policy at a time), true (what thinking takes while all lanes run), or paper (its V100)."""
     executor: str = "sync"
-    """At the beginning: sync, drop-late, ensemble or rtc; see onedp evaluate --help."""
+    """At the beginning: sync, drop-late, ensemble or rtc; see onedp evaluate --help. Here too seconds and paper charge
+    rtc no more than the others, measured and true do."""
     seed: int = 0
     """Start of the first episode."""
     host: str = "127.0.0.1"

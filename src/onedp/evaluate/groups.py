@@ -6,6 +6,7 @@ order they are finished. A group whose worker is lost is run again from its seed
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -152,6 +153,18 @@ def executor_for(
         return RayCluster.connect(ray, workers)
     workers = min(workers or usable_cores(), groups)
     return InProcess(policy, task) if workers == 1 else Processes(workers)
+
+
+def idle_workers(episodes: int, workers: int | None) -> str:
+    """A line for users who asked for more ``workers`` than there are groups of episodes; empty for all others.
+
+    None, the default number of workers, is nobody's wish.
+    """
+    groups = math.ceil(episodes / GROUP_SIZE)
+    if workers is None or workers <= groups:
+        return ""
+    make = "1 group" if groups == 1 else f"{groups} groups"
+    return f"{groups} of {workers} workers can be used: episodes run in groups of {GROUP_SIZE}, {episodes} make {make}."
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -107,8 +108,8 @@ def test_without_ray_the_command_to_install_it_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", r"No Ray cluster answers at '127\.0\.0\.1:1' .*refused.*Start one with 'ray start --head'"),
-        ("ray://127.0.0.1:1", "The Ray address 'ray://127.0.0.1:1' is none of: auto, HOST:PORT"),
+        ("127.0.0.1:1", r"No Ray cluster answers at '127\.0\.0\.1:1' .*refused.*'ray start --head' begins a cluster"),
+        ("ray://127.0.0.1:1", r"is not supported\. Make this machine a node .*'ray start --address=H.*--ray auto"),
         ("local", "The Ray address 'local' is none of: auto, HOST:PORT"),
         ("host:", "The Ray address 'host:' is none of"),
     ],
@@ -119,13 +120,23 @@ def test_addresses_where_no_cluster_is(monkeypatch, address, message):
         RayCluster.connect(address, None)
 
 
-def test_what_ray_says_of_a_failed_connection_is_shown(monkeypatch):
+@pytest.mark.parametrize("address", ["auto", "listening"])
+def test_what_ray_says_of_a_failed_connection_is_shown(monkeypatch, address):
+    """Something listens at the second address, as it does for a machine that is no node of the cluster."""
+
     def init(**_):
         raise ConnectionError("Could not find any running Ray instance")
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
-    with pytest.raises(OneDPError, match=r"No Ray cluster answers at 'auto' \(ConnectionError: Could not find any"):
-        RayCluster.connect("auto", None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        head = "HOST:PORT"
+        if address == "listening":
+            head = address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(OneDPError) as caught:
+            RayCluster.connect(address, None)
+    message = str(caught.value)
+    assert f"No Ray cluster answers at '{address}' (ConnectionError: Could not find any" in message
+    assert f"This machine must be a node of the cluster: 'ray start --address={head}' on it makes it one." in message
 
 
 def test_workers_must_be_positive():

@@ -60,7 +60,8 @@ class RayCluster:
     def connect(cls, address: str, workers: int | None) -> RayCluster:
         """``address``: ``auto`` (the cluster that this machine is a node of) or ``HOST:PORT``.
 
-        ``workers``: actors at the most; None: one for each core of the cluster. Raises ``OneDPError``.
+        This machine must be a node of it. ``workers``: actors at the most; None: one for each core of the cluster.
+        Raises ``OneDPError``.
         """
         try:
             import ray
@@ -133,11 +134,12 @@ class _Team:
 
     def answer(self, reference: Any) -> Any:
         """What the actor said; None when it was lost. Raises what it raised."""
+        known = self._ray.exceptions
         try:
             return self._ray.get(reference)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError):
-            return None
-        except self._ray.exceptions.RayTaskError as error:
+        except (known.RayActorError, known.ObjectLostError, known.OutOfMemoryError):
+            return None  # Ray has an error of its own for an actor that it killed because its node ran out of memory
+        except known.RayTaskError as error:
             if isinstance(error.cause, OneDPError):  # without Ray's traceback of the other machine
                 raise error.cause from None
             raise
@@ -199,6 +201,12 @@ def _require_answer(address: str) -> None:
     """Raise ``OneDPError`` at once where nobody listens; Ray itself would try for a minute."""
     if address == "auto":
         return
+    if address.startswith("ray://"):
+        raise OneDPError(
+            f"The Ray address '{address}' is one of Ray's client, which is not supported. Make this machine a node of "
+            "the cluster with 'ray start --address=HOST:PORT' (the port of the head node, 6379 unless told otherwise), "
+            "then use --ray auto."
+        )
     host, colon, port = address.rpartition(":")
     if not colon or not host or "/" in host or not port.isdigit():
         raise OneDPError(f"The Ray address '{address}' is none of: auto, HOST:PORT.")
@@ -209,7 +217,9 @@ def _require_answer(address: str) -> None:
 
 
 def _unreachable(address: str, reason: str) -> str:
+    head = "HOST:PORT" if address == "auto" else address
     return (
-        f"No Ray cluster answers at '{address}' ({reason}). Start one with 'ray start --head', which prints its "
-        "address, or leave out --ray to use the cores of this machine."
+        f"No Ray cluster answers at '{address}' ({reason}). This machine must be a node of the cluster: 'ray start "
+        f"--address={head}' on it makes it one. 'ray start --head' begins a cluster and prints its address; without "
+        "--ray the cores of this machine are used."
     )

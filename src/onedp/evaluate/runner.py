@@ -25,8 +25,9 @@ from onedp.policy import TorchPolicy
 from onedp.runtime.execution import Execution
 from onedp.runtime.executor import EXECUTORS
 from onedp.runtime.latency import parse_latency
-from onedp.runtime.requests import infer_chunks
-from onedp.tasks import get_task
+from onedp.runtime.requests import ChunkRequests, infer_chunks
+from onedp.runtime.resampled import at_control_rate
+from onedp.tasks import Task, get_task
 from onedp.types import Continuation, episode_noise
 
 LATENCY_SECONDS = 4.0
@@ -83,6 +84,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
             f"The policy {policy.name} was trained on '{policy.task}' and does not fit the observations or actions of "
             f"'{task.name}'. Evaluate it with --task {policy.task}."
         )
+    _require_executable(request, policy, task)
     groups = groups_of(request.first_seed, request.episodes)
     executor = executor_for(policy, task, len(groups), request.workers, request.ray)
     passes = count_passes(policy)
@@ -122,6 +124,14 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
         training_seconds=policy.provenance.get("training_seconds"),
         teacher_training_seconds=policy.provenance.get("teacher", {}).get("training_seconds"),
     )
+
+
+def _require_executable(request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport, task: Task) -> None:
+    """Raise ``OneDPError`` for chunks that the policy cannot give, before the first one is timed."""
+    control = at_control_rate(policy, task.control_hz)
+    execution = Execution(executor=request.executor, replan_steps=request.replan_steps, noise=request.noise)
+    executor = execution.make_executor(control.spec, round(task.control_hz / policy.spec.rate_hz), task.hold_action)
+    ChunkRequests(control, executor, request.first_seed, request.noise).make(0)
 
 
 def execution_of(request: EvaluationRequest, policy: TorchPolicy | EvaluatedExport) -> Execution:

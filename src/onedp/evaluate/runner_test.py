@@ -10,7 +10,7 @@ import pytest
 
 from onedp.diffusion.samplers import OneStep
 from onedp.errors import OneDPError
-from onedp.evaluate import counter_world_test
+from onedp.evaluate import counter_world_test, runner
 from onedp.evaluate.counter_world_test import SPEC
 from onedp.evaluate.results import EpisodeResult
 from onedp.evaluate.rollout import Episode, groups_of, record_episode, rerun_episode, run_group, steps_of_group
@@ -176,6 +176,33 @@ def test_requests_that_make_no_sense_are_refused(pusht_policy):
         EvaluationRequest("p", None, None, episodes=2, first_seed=-1)
     with pytest.raises(OneDPError, match="does not fit the observations or actions of 'pusht-state'"):
         evaluate(EvaluationRequest(str(pusht_policy), None, "pusht-state", episodes=2, first_seed=0))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "timed", "message"),
+    [
+        (None, {"replan_steps": 40}, "--replan 40 is not possible, expected 1 to 15 steps of the policy"),
+        (
+            None,
+            {"task": "pusht-drift@speed=4", "replan_steps": 16},
+            "--replan 16 is not possible, expected 1 to 15 steps",
+        ),
+        ("one-step:30:0", {"noise": "held"}, "Holding the noise needs a sampler that reads noise"),
+        (
+            "one-step:30:0",
+            {"noise": "warm"},
+            r"needs a one-step sampler that reads noise, not one-step:30:0\. Use fresh n",
+        ),
+    ],
+)
+def test_chunks_that_the_policy_cannot_give_are_refused_before_the_first(
+    pusht_policy, monkeypatch, sampler, timed, message
+):
+    """In the policy's steps, whatever the control rate: pusht-drift has five ticks for each."""
+    monkeypatch.setattr(runner, "latency_ms", lambda *_: pytest.fail("a chunk was timed"))
+    request = EvaluationRequest(str(pusht_policy), sampler, None, episodes=2, first_seed=0)
+    with pytest.raises(OneDPError, match=message):
+        evaluate(replace(request, **timed))
 
 
 class Fork(counter_world_test.Counter):

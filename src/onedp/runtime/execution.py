@@ -32,13 +32,20 @@ class Execution:
         if self.noise not in NOISES:
             raise OneDPError(unknown_choice("noise", self.noise, NOISES))
         if self.replan_steps is not None and self.replan_steps < 1:
-            raise OneDPError(f"A new chunk every {self.replan_steps} steps is not possible, expected 1 or more.")
+            raise OneDPError(f"--replan {self.replan_steps} is not possible, expected 1 or more steps of the policy.")
 
     def make_executor(self, spec: PolicySpec, ticks_per_step: int, hold: HoldAction | None = None) -> ChunkExecutor:
         """For one episode of a policy with ``spec``, in control ticks of which a policy's step has so many.
 
-        ``hold``: the task's way to stay where the last action brought it; None: the last action again.
+        ``spec``: at the control rate. ``hold``: the task's way to stay where the last action brought it; None: the
+        last action again. Raises ``OneDPError`` when a chunk has fewer steps than ``replan_steps``.
         """
+        steps = spec.chunk_length // ticks_per_step
+        if self.replan_steps is not None and self.replan_steps > steps:
+            raise OneDPError(
+                f"--replan {self.replan_steps} is not possible, expected 1 to {steps} steps of the policy: its chunks "
+                "have no more actions."
+            )
         ticks = None if self.replan_steps is None else self.replan_steps * ticks_per_step
         return make_executor(self.executor, spec, ticks, hold)
 

@@ -154,8 +154,11 @@ def test_executions_say_what_they_are_and_refuse_unknown_names():
         Execution(executor="rct")
     with pytest.raises(OneDPError, match="Unknown noise 'cold'"):
         Execution(noise="cold")
-    with pytest.raises(OneDPError, match="every 0 steps is not possible"):
+    with pytest.raises(OneDPError, match="--replan 0 is not possible, expected 1 or more steps"):
         Execution(replan_steps=0)
+    with pytest.raises(OneDPError, match="--replan 6 is not possible, expected 1 to 5 steps of the policy"):
+        Execution(replan_steps=6).make_executor(SPEC, ticks_per_step=1)
+    Execution(replan_steps=5).make_executor(SPEC, ticks_per_step=1)
     with pytest.raises(OneDPError, match="Unknown executor 'x'"):
         make_executor("x", SPEC)
 

@@ -45,6 +45,23 @@ def test_noise_is_fresh_for_each_chunk_or_held():
         np.testing.assert_array_equal(other.noise, episode_noise(5, 0, policy.noise_shape))
 
 
+@dataclass
+class Noiseless(FakePolicy):
+    """As OneDP-D: its sampler draws nothing."""
+
+    @property
+    def noise_shape(self):
+        return (0, *super().noise_shape[1:])
+
+
+def test_a_policy_that_reads_no_noise_holds_none():
+    executor = DropLateExecutor(SPEC)
+    assert ChunkRequests(Noiseless(), executor, seed=5).make(0).noise.shape == (0, 6, 2)
+    for policy in (Noiseless(), at_control_rate(Noiseless(), 50.0)):
+        with pytest.raises(OneDPError, match=r"Holding the noise needs a sampler that reads noise.*Use fresh noise"):
+            ChunkRequests(policy, executor, seed=5, noise="held")
+
+
 def test_warm_noise_is_made_of_the_unexecuted_tail():
     policy, executor = Continuing(), DropLateExecutor(SPEC)
     requests = ChunkRequests(policy, executor, seed=5, noise="warm")

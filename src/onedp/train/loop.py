@@ -28,7 +28,7 @@ from onedp.train.config import LoopConfig
 from onedp.train.forecast import SHORTEST_RUN, forecast, in_words
 from onedp.train.loader import BatchLoader, loader_numbers, loader_report
 from onedp.train.metrics_log import MetricsLog
-from onedp.train.processes import share_of
+from onedp.train.processes import announce, share_of
 from onedp.train.state import Ema, TrainState
 from onedp.train.stopping import best_so_far
 from onedp.train.windows import WindowTensors, batch_indices
@@ -77,6 +77,7 @@ def run_training(
     if resume:
         state.load(checkpoint, run)
     _prepare(method, state, data, config, out, run, accelerator)
+    announce(accelerator, config.batch_size)
     if config.steps - state.step >= SHORTEST_RUN:
         accelerator.print(forecast(method, data, config, accelerator, state.step).text())
     last = min(config.steps, stop_after or config.steps)

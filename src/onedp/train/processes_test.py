@@ -26,6 +26,7 @@ from onedp.nets.build import build_denoiser
 from onedp.nets.config import ActConfig, MlpConfig
 from onedp.tasks import PUSHT_KEYPOINTS
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
+from onedp.train.processes import launch_made_one
 from onedp.train.run import distill_student, train_teacher
 from onedp.train.windows import random_crops
 
@@ -135,6 +136,20 @@ def test_the_loss_of_every_method_is_the_mean_of_its_shares(name: str, tmp_path:
             assert (mean - gradient).norm() <= 1e-4 * gradient.norm()
             assert gradient.norm() > 0
     assert seen == set(method.optimizers)
+
+
+@pytest.mark.parametrize(
+    ("environment", "made_one"),
+    [
+        ({}, False),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, False),  # asked for one
+        ({"MASTER_ADDR": "10.0.0.1"}, False),  # a cluster's own, no launcher
+        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}, True),
+        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1", "LOCAL_RANK": "0"}, False),  # one of several
+    ],
+)
+def test_a_launch_that_made_one_process_is_known_by_its_environment(environment: dict, made_one: bool) -> None:
+    assert launch_made_one(environment) is made_one
 
 
 def test_crops_are_those_of_the_joint_batch() -> None:
