@@ -19,8 +19,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from onedp.errors import OneDPError
 from onedp.methods.method import Method
-from onedp.nets.mlp import Mlp
-from onedp.nets.unet1d import Unet1d
+from onedp.nets.backbone import Backbone
 from onedp.train.config import LoopConfig
 from onedp.train.loop import make_accelerator, run_training
 from onedp.train.windows import WindowTensors
@@ -39,7 +38,7 @@ class PassCounter:
 
     def count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A forward hook for all modules."""
-        if isinstance(module, (Mlp, Unet1d)) and isinstance(output, Tensor):
+        if isinstance(module, Backbone) and isinstance(output, Tensor):
             learns = any(p.requires_grad for p in module.parameters())
             factor = FORWARD if not output.requires_grad else FORWARD_BACKWARD if learns else THROUGH_FROZEN
             self.total += factor * len(output) * sum(p.numel() for p in module.parameters())
@@ -60,7 +59,8 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
     """Mean cost of a step, preparation included, in weights x chunks; counted on a run of ``PROBE_STEPS`` steps.
 
     ``build`` makes the method for a number of steps, its phases in proportion, so that the short run is a picture of
-    the long one. Its batches are small, and what they cost is scaled up. Nothing of it is kept.
+    the long one. Its batches are small, and what they cost is scaled up. Nothing of it is kept. Raises ``OneDPError``
+    when nothing was counted.
     """
     never = PROBE_STEPS + 1
     short = replace(loop, steps=PROBE_STEPS, batch_size=PROBE_BATCH, diagnose_every=never, checkpoint_every=never)
@@ -77,6 +77,11 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
         method.prepare = counted_prepare  # type: ignore[method-assign,assignment]
         method.diagnose = lambda *_: {}  # type: ignore[method-assign]  # not part of the training
         run_training(method, windows, short, Path(folder), {}, make_accelerator(short, Path(folder)))
+    if not counter.total:
+        raise OneDPError(
+            "No pass through a network was counted in this method's training, so no budget can be a share of it. "
+            "Networks that are to be counted derive from onedp.nets.backbone.Backbone and are called in training."
+        )
     (preparation,) = prepared
     updates = (counter.total - preparation) * loop.batch_size / PROBE_BATCH
     return (preparation + updates) / PROBE_STEPS
@@ -99,7 +104,15 @@ def seconds_of_a_step(build: Callable[[int], Method], windows: WindowTensors, lo
 
 
 def steps_within(budget: float, teacher_cost: float, step_cost: float) -> int:
-    """Steps that cost ``budget`` times the teacher's training; raises ``OneDPError`` when that is less than two."""
+    """Steps that cost ``budget`` times the teacher's training; raises ``OneDPError`` when that is less than two.
+
+    And when a cost is not positive: nothing can be a share of nothing.
+    """
+    if not (teacher_cost > 0 and step_cost > 0):
+        raise OneDPError(
+            f"The teacher's training was counted as {teacher_cost:g} passes and a step of this method as "
+            f"{step_cost:g}; both must be above 0. Remove the cells teacher-... and cost-... and start again."
+        )
     steps = int(budget * teacher_cost / step_cost)
     if steps < 2:
         raise OneDPError(

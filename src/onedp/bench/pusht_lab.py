@@ -31,6 +31,9 @@ from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import distill_student, resume_run, train_teacher
 
+COUNTED_FIRST = ("unet", "mlp")
+"""Networks whose passes were counted from the start; old cells of the others hold a cost of 0."""
+
 
 @dataclass(frozen=True)
 class PushTOptions:
@@ -243,13 +246,13 @@ class PushTLab(Lab):
             return fitted(preset, steps, weights)
 
         loop = self._loop(1000, preset.batch_size, 0)
+        teacher = load_policy(self.teacher(contestant.process).folder)
         identity = {
-            "cost": 1,
+            "cost": 1 if teacher.network.kind in COUNTED_FIRST else 2,
             "teacher": self.teacher(contestant.process).digest,
             "method": method_to_json(config_for(1000)),
             "batch_size": preset.batch_size,
         }
-        teacher = load_policy(self.teacher(contestant.process).folder)
         build = builder(teacher, config_for, contestant.needs_teacher)
         windows = placeholder_windows(teacher, self._observations(contestant.process), self.task)
         cell = Cell(f"cost-{contestant.text}", identity)
