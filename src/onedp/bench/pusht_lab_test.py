@@ -78,6 +78,8 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
     assert by_name["ddim:10"].mean("score_difference") == 0.0
     student = by_name["onedp-s"]
     assert number(student, "success_difference") < 0
+    for name in ("score_difference", "success_difference"):
+        assert number(student, f"{name}_low") < number(student, name) < number(student, f"{name}_high")
     assert number(student, "nfe") == 1
     assert 0.1 < number(student, "passes_ratio") <= 0.2
     assert number(student, "cpu_ratio") > 0
