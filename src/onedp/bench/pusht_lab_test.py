@@ -10,7 +10,7 @@ import pytest
 
 from onedp.bench import cost, pusht_lab
 from onedp.bench.contestants import Contestant, parse_contestants
-from onedp.bench.heldout_numbers import HeldoutSettings, errors_by_step
+from onedp.bench.heldout_numbers import HeldoutSettings, Sampling
 from onedp.bench.pusht_lab import PushTLab, PushTOptions
 from onedp.bench.run import run_bench
 from onedp.diffusion.samplers import Heun
@@ -85,6 +85,7 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
     assert number(student, "cpu_ratio") > 0
     assert by_name["denoising"].mean("passes_ratio") == pytest.approx(1.0, rel=0.05)
     assert number(student, "seam_jump") > 0
+    assert all(0 <= number(row, "out_of_range") <= 1 for row in rows)
     assert student.mean("first_step_error") is None  # one pass has no way to its result
     first, last = (number(by_name["ddim:10"], f"error_at_pass_{n}") for n in (1, 10))
     assert last < first  # the last estimate is the chunk, but for the clip
@@ -139,7 +140,7 @@ def test_errors_of_the_estimates_end_at_zero_and_leave_the_policy_as_it_was(teac
     assert isinstance(policy.sampler, Heun)
     policy = replace(policy, sampler=replace(policy.sampler, clip=None))  # a clipped chunk is not the last estimate
     obs = policy.spec.fake_observation(5, np.random.default_rng(0))
-    errors = errors_by_step(policy, obs, seed=0)
+    errors = Sampling.of(policy, obs, seed=0).errors()
     assert len(errors) == policy.nfe == 5
     assert errors[-1] == pytest.approx(0.0, abs=1e-5)
     assert errors[0] > 0.01

@@ -16,7 +16,7 @@ from onedp.bench.cells import Cell, CellStore
 from onedp.bench.contestants import Contestant
 from onedp.bench.cost import probe_cost, steps_within
 from onedp.bench.frame import Column, Lab, Numbers, Trained
-from onedp.bench.heldout_numbers import out_of_range
+from onedp.bench.heldout_numbers import Sampling
 from onedp.bench.lab import OBSERVATION, Examination, Fitted, LabData, fit, make_data
 from onedp.bench.timing import median_latencies
 from onedp.bench.two_modes import SPEC
@@ -71,9 +71,7 @@ class TwoModesLab(Lab):
         Column("spread", "Spread", "standard deviation over noise within a mode (truth 0.03)", 4),
         Column("sliced_wasserstein_to_teacher", "SW to teacher", "sliced Wasserstein distance to the reference", 4),
         Column("energy_distance_to_teacher", "Energy distance", "energy distance to the reference's chunks", 4),
-        Column(
-            "out_of_range", "Out of range", "share of normalised actions beyond the data's range, before the clip", 4
-        ),
+        Column("out_of_range", "Out of range", "share of normalised actions beyond [-1, 1] before the clip", 4),
         Column("nfe", "Passes", "network passes a chunk", 0),
         Column("parameters", "Weights", "weights of the policy", 0),
         Column("steps", "Steps", "training steps", 0),
@@ -152,10 +150,11 @@ class TwoModesLab(Lab):
             chunks = examination.chunks(policy, stream=1)
             numbers = examination.numbers(chunks, reference)
             truth = examination.numbers(reference, reference)
+            sampling = Sampling.of(policy, {OBSERVATION: examination.obs[:, None]}, seed=0)
             return {
                 **numbers,
                 "share_error": max(abs(numbers[key] - truth[key]) for key in ("left_positive", "left_negative")),
-                "out_of_range": out_of_range(policy, {OBSERVATION: examination.obs[:, None]}, seed=0),
+                "out_of_range": sampling.out_of_range(policy.sampler.clip),
                 "nfe": policy.nfe,
                 "parameters": sum(p.numel() for p in policy.denoiser.parameters()),
             }
