@@ -55,6 +55,11 @@ class Row:
     """Policy of the first seed."""
     sampler: str | None = None
 
+    @property
+    def line(self) -> str:
+        """What it has in common with its other budgets."""
+        return self.contestant
+
     def values(self, key: str) -> list[float]:
         """The number of every seed that has it."""
         return [float(value) for each in self.numbers if (value := each.get(key)) is not None]

@@ -158,6 +158,7 @@ class PushTLab(Lab):
             "score": result.score_mean,
             "score_low": result.score_ci95[0],
             "score_high": result.score_ci95[1],
+            "teacher_score": reference.score_mean,
             "success": result.success_rate,
             "success_low": result.success_ci95[0],
             "success_high": result.success_ci95[1],

@@ -91,6 +91,12 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
     assert last < first  # the last estimate is the chunk, but for the clip
     table = (lab.out / "table.md").read_text()
     assert "| onedp-s, 20 % |" in table
+    assert number(student, "wall_ratio") > 0
+    assert "Wall-clock / teacher" in table
+    assert "(plots/errors-by-pass.svg)" in table
+    assert "error_at_pass_N" in table
+    assert "<h3>Error by pass</h3>" in (lab.out / "report.html").read_text()
+    assert "teacher ddim:10: " in (lab.out / "plots/errors-by-pass.svg").read_text()
     assert json.loads((lab.out / "results.json").read_text())["first_seed"] == 200_000
 
     def refuse(*_):

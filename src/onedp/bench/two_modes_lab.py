@@ -77,6 +77,7 @@ class TwoModesLab(Lab):
         Column("steps", "Steps", "training steps", 0),
         Column("passes_ratio", "Passes / teacher", "training passes, counted, over the teacher's"),
         Column("cpu_ratio", "Time / teacher", "processor seconds of the training over the teacher's"),
+        Column("wall_ratio", "Wall-clock / teacher", "wall-clock of the training over the teacher's"),
         Column("wall_seconds", "Wall-clock [s]", "of the training, beside whatever else the machine did", 0),
         Column("latency_ms_p50", "ms", "median of one chunk, batch 1, one thread, all policies taking turns", 2),
     )
@@ -153,6 +154,7 @@ class TwoModesLab(Lab):
             sampling = Sampling.of(policy, {OBSERVATION: examination.obs[:, None]}, seed=0)
             return {
                 **numbers,
+                "teacher_valid": truth["valid"],
                 "share_error": max(abs(numbers[key] - truth[key]) for key in ("left_positive", "left_negative")),
                 "out_of_range": sampling.out_of_range(policy.sampler.clip),
                 "nfe": policy.nfe,

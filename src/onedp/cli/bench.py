@@ -14,7 +14,7 @@ from onedp.errors import OneDPError
 
 @dataclass(frozen=True)
 class Bench:
-    """Train and examine methods on one task, and write table.md, results.json and report.html.
+    """Train and examine methods on one task, and write table.md, results.json, plots/ and report.html.
 
     What is finished is found again: the same command continues where it was stopped.
     """
