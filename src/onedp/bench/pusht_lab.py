@@ -25,11 +25,12 @@ from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.methods.config import MethodConfig
 from onedp.methods.presets import Preset, fitted
 from onedp.methods.table import method_to_json, recipe
+from onedp.nets.build import network_to_json
 from onedp.policy import TorchPolicy, load_policy
 from onedp.shipped import shipped_observations
 from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
-from onedp.train.run import distill_student, resume_run, train_teacher
+from onedp.train.run import distill_student, network_weights, resume_run, train_teacher
 
 COUNTED_FIRST = ("unet", "mlp")
 """Networks whose passes were counted from the start; old cells of the others hold a cost of 0."""
@@ -102,7 +103,7 @@ class PushTLab(Lab):
         assert contestant.method is not None
         preset = recipe(contestant.method, contestant.preset, contestant.process)
         steps, step_cost = self._steps(contestant, preset, budget)
-        weights = self._weights(contestant.process)
+        weights = self._weights(contestant)
         run = self._run(contestant, fitted(preset, steps, weights), self._loop(steps, preset.batch_size, seed))
         identity = {
             "task": self.task,
@@ -113,6 +114,7 @@ class PushTLab(Lab):
             "teacher": self.teacher(contestant.process).digest if contestant.needs_teacher else None,
             "data": run.data.name,
             "mirror": isinstance(run, TeacherRun) and run.mirror,
+            **_network_identity(contestant),
         }
         cell = Cell(f"{contestant.text}-{seed}", identity)
         folder = self.out / "runs" / self.store.stem(cell)
@@ -230,10 +232,10 @@ class PushTLab(Lab):
     def _run(self, contestant: Contestant, config: MethodConfig, loop: LoopConfig) -> StudentRun | TeacherRun:
         if contestant.needs_teacher:
             data = self._observations(contestant.process)
-            return StudentRun(self.options.teachers[contestant.process], data, config, loop)
+            return StudentRun(self.options.teachers[contestant.process], data, config, loop, contestant.network)
         if self.options.demonstrations is None:
             raise OneDPError(f"{contestant.text} is trained on demonstrations. Give them with --demonstrations.")
-        network = load_policy(self.teacher(contestant.process).folder).network
+        network = contestant.network or load_policy(self.teacher(contestant.process).folder).network
         return TeacherRun(self.task, self.options.demonstrations, config, network, loop, mirror=self.options.mirror)
 
     def _loop(self, steps: int, batch_size: int, seed: int) -> LoopConfig:
@@ -243,7 +245,7 @@ class PushTLab(Lab):
         )  # fmt: skip
 
     def _steps(self, contestant: Contestant, preset: Preset, budget: float) -> tuple[int, float]:
-        weights = self._weights(contestant.process)
+        weights = self._weights(contestant)
 
         def config_for(steps: int) -> MethodConfig:
             return fitted(preset, steps, weights)
@@ -255,8 +257,9 @@ class PushTLab(Lab):
             "teacher": self.teacher(contestant.process).digest,
             "method": method_to_json(config_for(1000)),
             "batch_size": preset.batch_size,
+            **_network_identity(contestant),
         }
-        build = builder(teacher, config_for, contestant.needs_teacher)
+        build = builder(teacher, config_for, contestant.needs_teacher, contestant.network)
         windows = placeholder_windows(teacher, self._observations(contestant.process), self.task)
         cell = Cell(f"cost-{contestant.text}", identity)
         cost = self.store.done(cell, lambda: {"step": probe_cost(build, windows, loop)})
@@ -264,8 +267,17 @@ class PushTLab(Lab):
         assert passes is not None
         return steps_within(budget, passes, cost["step"]), cost["step"]
 
-    def _weights(self, process: str) -> int:
-        return sum(p.numel() for p in load_policy(self.teacher(process).folder).denoiser.parameters())
+    def _weights(self, contestant: Contestant) -> int:
+        """Of the policy that is trained, which its rates depend on."""
+        folder = self.teacher(contestant.process).folder
+        if contestant.network is not None:
+            return network_weights(contestant.network, folder)
+        return sum(p.numel() for p in load_policy(folder).denoiser.parameters())
+
+
+def _network_identity(contestant: Contestant) -> dict[str, Any]:
+    """Nothing where the network is the teacher's, as in cells of before there could be another."""
+    return {} if contestant.network is None else {"network": network_to_json(contestant.network)}
 
 
 def _begun(run: StudentRun | TeacherRun, folder: Path) -> TorchPolicy:

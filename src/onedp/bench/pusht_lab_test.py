@@ -17,7 +17,7 @@ from onedp.diffusion.samplers import Heun
 from onedp.errors import OneDPError
 from onedp.evaluate.fake_results_test import fake_evaluation
 from onedp.methods.config import DenoisingConfig
-from onedp.nets.config import MlpConfig
+from onedp.nets.config import NETWORK_SIZES, MlpConfig
 from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, TeacherRun
 from onedp.train.run import train_teacher
@@ -106,6 +106,28 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
         monkeypatch.setattr(pusht_lab, name, refuse)
     run_bench(lab, contestants, (0.2,), (0,), lab.out)
     assert (lab.out / "table.md").read_text() == table
+
+
+def test_a_student_may_have_a_network_of_its_own_and_is_counted_with_it(lab, monkeypatch):
+    small = MlpConfig(width=4, blocks=1, step_embed_dim=8)
+    monkeypatch.setitem(NETWORK_SIZES, "mlp", small)
+    rows = run_bench(lab, parse_contestants(["regression", "regression+mlp", "denoising+mlp"]), (0.3,), (0,), lab.out)
+    assert [row.failure for row in rows] == [None] * 3
+    same, own, alone = rows
+    assert own.name == "regression+mlp, 30 %"
+    for row in (own, alone):
+        assert row.trained is not None
+        assert load_policy(row.trained.folder).network == small
+    assert own.trained is not None
+    student = sum(p.numel() for p in load_policy(own.trained.folder).denoiser.parameters())
+    policy = load_policy(lab.options.teachers["ddpm"])
+    teacher = sum(p.numel() for p in policy.denoiser.parameters())
+    assert student < teacher
+    assert number(own, "steps") > number(same, "steps")  # a step of it costs less
+    # student forward and backward (3) at the preset's batch; its share of the preset's pairs, by the teacher
+    pairs = policy.nfe * 18_462 / 1200 * teacher
+    assert number(own, "passes") == pytest.approx(number(own, "steps") * (128 * 3 * student + pairs), rel=0.01)
+    assert number(same, "passes") == pytest.approx(number(same, "steps") * (128 * 3 * teacher + pairs), rel=0.01)
 
 
 def test_a_stopped_distillation_continues(lab, monkeypatch):

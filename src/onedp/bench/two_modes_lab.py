@@ -15,11 +15,12 @@ from numpy import ndarray
 from onedp.bench.cells import Cell, CellStore
 from onedp.bench.contestants import Contestant
 from onedp.bench.cost import probe_cost, steps_within
-from onedp.bench.frame import Column, Lab, Numbers, Trained
+from onedp.bench.frame import Lab, Numbers, Trained
 from onedp.bench.heldout_numbers import Sampling
 from onedp.bench.lab import OBSERVATION, Examination, Fitted, LabData, fit, make_data
 from onedp.bench.timing import median_latencies
 from onedp.bench.two_modes import SPEC
+from onedp.bench.two_modes_columns import TWO_MODES_COLUMNS
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.schedule import CosineDdpm, NoiseSchedule
 from onedp.files import replaced_file
@@ -28,9 +29,10 @@ from onedp.methods.method import Method, Setting
 from onedp.methods.presets import fitted
 from onedp.methods.table import build_method, method_to_json, recipe
 from onedp.nets.build import build_denoiser, network_to_json
-from onedp.nets.config import MlpConfig
+from onedp.nets.config import MlpConfig, NetworkConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.train.config import LoopConfig
+from onedp.train.run import network_for
 from onedp.train.solver import solver
 
 
@@ -57,30 +59,7 @@ class TwoModesLab(Lab):
     """Teachers are trained once and shared by all seeds; a seed is of the student's training."""
 
     task = "two-modes"
-    columns = (
-        Column("valid", "Valid", "share of chunks on one of the two paths (truth 1)", plot=True),
-        Column(
-            "left_positive", "Left, o > 0", "share of chunks on the left path for a positive first coordinate (0.7)"
-        ),
-        Column("left_negative", "Left, o < 0", "the same for the other observations (truth 0.3)"),
-        Column(
-            "share_error", "Share error", "largest difference of these shares to the reference teacher's", plot=True
-        ),
-        Column("sliced_wasserstein", "SW to truth", "sliced Wasserstein distance to the exact distribution", 4, True),
-        Column("precision", "Precision", "root-mean-square distance of valid chunks to their path (truth 0.03)", 4),
-        Column("spread", "Spread", "standard deviation over noise within a mode (truth 0.03)", 4),
-        Column("sliced_wasserstein_to_teacher", "SW to teacher", "sliced Wasserstein distance to the reference", 4),
-        Column("energy_distance_to_teacher", "Energy distance", "energy distance to the reference's chunks", 4),
-        Column("out_of_range", "Out of range", "share of normalised actions beyond [-1, 1] before the clip", 4),
-        Column("nfe", "Passes", "network passes a chunk", 0),
-        Column("parameters", "Weights", "weights of the policy", 0),
-        Column("steps", "Steps", "training steps", 0),
-        Column("passes_ratio", "Passes / teacher", "training passes, counted, over the teacher's"),
-        Column("cpu_ratio", "Time / teacher", "processor seconds of the training over the teacher's"),
-        Column("wall_ratio", "Wall-clock / teacher", "wall-clock of the training over the teacher's"),
-        Column("wall_seconds", "Wall-clock [s]", "of the training, beside whatever else the machine did", 0),
-        Column("latency_ms_p50", "ms", "median of one chunk, batch 1, one thread, all policies taking turns", 2),
-    )
+    columns = TWO_MODES_COLUMNS
     reference_sampler: Mapping[str, str] = {"ddpm": "ddpm:100", "edm": "heun:18"}
 
     def __init__(self, out: Path, options: TwoModesOptions | None = None, make_missing: bool = True):
@@ -110,8 +89,10 @@ class TwoModesLab(Lab):
         assert contestant.method is not None
         preset = recipe(contestant.method, contestant.preset, contestant.process)
 
+        weights = self.weights if contestant.network is None else _weights(contestant.network)
+
         def config_for(steps: int) -> MethodConfig:
-            return fitted(preset, steps, self.weights)
+            return fitted(preset, steps, weights)
 
         return self.trained_by(contestant, config_for, preset.batch_size, budget, seed)
 
@@ -124,17 +105,18 @@ class TwoModesLab(Lab):
         seed: int,
     ) -> Trained:
         """Any config, given for a number of steps; the steps are those that the budget is worth."""
+        own = contestant.network
         process = contestant.process if contestant.needs_teacher else None
         teacher_passes = self.teacher(contestant.process).numbers["passes"]
         assert teacher_passes is not None
         probed = Cell(
             f"cost-{contestant.text}",
-            {"cost": 1, **self._identity(config_for(1000), self._loop(1000, batch_size, 0), process)},
+            {"cost": 1, **self._identity(config_for(1000), self._loop(1000, batch_size, 0), process, own)},
         )
-        step_cost = self.store.done(probed, lambda: {"step": self._probe(config_for, batch_size, process)})["step"]
+        step_cost = self.store.done(probed, lambda: {"step": self._probe(config_for, batch_size, process, own)})["step"]
         steps = steps_within(budget, teacher_passes, step_cost)
         loop = self._loop(steps, batch_size, seed)
-        return self._trained(f"{contestant.text}-{seed}", config_for(steps), loop, process, step_cost)
+        return self._trained(f"{contestant.text}-{seed}", config_for(steps), loop, process, step_cost, own)
 
     def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
         """Scores against the truth, distances to the teacher."""
@@ -187,12 +169,11 @@ class TwoModesLab(Lab):
     @property
     def weights(self) -> int:
         """Weights of the options' network."""
-        return sum(p.numel() for p in build_denoiser(self.options.network, SPEC, CosineDdpm(), "eps").parameters())
+        return _weights(self.options.network)
 
-    def _network(self, config: MethodConfig) -> MlpConfig:
-        return dataclasses.replace(self.options.network, **config.network_changes)
-
-    def _identity(self, config: MethodConfig, loop: LoopConfig, process: str | None) -> dict[str, Any]:
+    def _identity(
+        self, config: MethodConfig, loop: LoopConfig, process: str | None, own: NetworkConfig | None
+    ) -> dict[str, Any]:
         options = self.options
         identity: dict[str, Any] = {
             "task": self.task,
@@ -205,18 +186,27 @@ class TwoModesLab(Lab):
         }
         if process is not None:
             identity["teacher"] = self.teacher(process).digest
+        if own is not None:  # cells of before there could be one say nothing of it
+            identity["own_network"] = network_to_json(own)
         return identity
 
     def _trained(
-        self, name: str, config: MethodConfig, loop: LoopConfig, process: str | None, step_cost: float
+        self,
+        name: str,
+        config: MethodConfig,
+        loop: LoopConfig,
+        process: str | None,
+        step_cost: float,
+        own: NetworkConfig | None = None,
     ) -> Trained:
-        cell = Cell(name, self._identity(config, loop, process))
+        cell = Cell(name, self._identity(config, loop, process, own))
         folder = self.out / "policies" / self.store.stem(cell)
 
         def make() -> dict[str, Any]:
-            method = self._method(config, loop.steps, loop.seed, process)
+            network = network_for(config, own or self.options.network)
+            method = self._method(config, loop.steps, loop.seed, process, network)
             result = fit(method, self.data, loop, self.out / "runs" / cell.stem, cell.identity)
-            digest = save_policy(folder, self._policy(cell.stem, config, method, result))
+            digest = save_policy(folder, self._policy(cell.stem, network, method, result))
             return {
                 "weights_digest": digest,
                 "numbers": {
@@ -230,9 +220,9 @@ class TwoModesLab(Lab):
         found = self.store.done(cell, make)
         return Trained(folder, found["weights_digest"], found["numbers"])
 
-    def _method(self, config: MethodConfig, steps: int, seed: int, process: str | None) -> Method:
-        network = self._network(config)
-
+    def _method(
+        self, config: MethodConfig, steps: int, seed: int, process: str | None, network: NetworkConfig
+    ) -> Method:
         def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
             return build_denoiser(network, SPEC, schedule, parameterization)
 
@@ -241,9 +231,10 @@ class TwoModesLab(Lab):
             return build_method(config, Setting(steps, 1.0, untrained))
         teacher = load_policy(self.teacher(process).folder)
         sampler = solver(teacher, config)
-        return build_method(config, Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler))
+        same = network == network_for(config, self.options.network)
+        return build_method(config, Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler, same))
 
-    def _policy(self, name: str, config: MethodConfig, method: Method, result: Fitted) -> TorchPolicy:
+    def _policy(self, name: str, network: NetworkConfig, method: Method, result: Fitted) -> TorchPolicy:
         return TorchPolicy(
             name=name,
             spec=SPEC,
@@ -251,14 +242,21 @@ class TwoModesLab(Lab):
             denoiser=result.network,
             sampler=method.sampler(),
             normalizer=self.data.normalizer,
-            network=self._network(config),
+            network=network,
             provenance={"task": self.task},
             device=torch.device("cpu"),
         )
 
-    def _probe(self, config_for: Callable[[int], MethodConfig], batch_size: int, process: str | None) -> float:
+    def _probe(
+        self,
+        config_for: Callable[[int], MethodConfig],
+        batch_size: int,
+        process: str | None,
+        own: NetworkConfig | None,
+    ) -> float:
         def build(steps: int) -> Method:
-            return self._method(config_for(steps), steps, 0, process)
+            config = config_for(steps)
+            return self._method(config, steps, 0, process, network_for(config, own or self.options.network))
 
         return probe_cost(build, self.data.windows, self._loop(1000, batch_size, 0))
 
@@ -282,3 +280,7 @@ class TwoModesLab(Lab):
                     np.save(stream, chunks, allow_pickle=False)
             self._chunks[process] = np.load(file, allow_pickle=False)
         return self._chunks[process]
+
+
+def _weights(network: NetworkConfig) -> int:
+    return sum(p.numel() for p in build_denoiser(network, SPEC, CosineDdpm(), "eps").parameters())

@@ -16,7 +16,8 @@ from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import OneDPError
 from onedp.methods.table import METHODS
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import MlpConfig
+from onedp.nets.config import NETWORK_SIZES, MlpConfig
+from onedp.policy import load_policy
 
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=16)
 TINY = TwoModesOptions(chunks=400, network=NETWORK, teacher_steps=120, teacher_batch=32, observations=4, draws=6)
@@ -72,6 +73,21 @@ def test_cost_of_a_method_is_what_its_losses_pass_through_networks(tmp_path):
     steps = trained.numbers["steps"]
     assert trained.numbers["passes"] == pytest.approx(steps * 4 * 128 * weights)
     assert 0.4 < trained.numbers["passes"] / teacher["passes"] <= 0.5
+
+
+def test_a_student_may_have_a_network_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORK_SIZES, "mlp", MlpConfig(width=8, blocks=1, step_embed_dim=8))
+    lab = TwoModesLab(tmp_path, TINY)
+    same, own = (lab.trained(Contestant.parse(text), 0.5, seed=0) for text in ("regression", "regression+mlp"))
+    policy = load_policy(own.folder)
+    assert policy.network == NETWORK_SIZES["mlp"]
+    student = sum(p.numel() for p in policy.denoiser.parameters())
+    assert own.numbers["steps"] is not None
+    assert same.numbers["steps"] is not None
+    assert own.numbers["steps"] > same.numbers["steps"]
+    nfe = load_policy(lab.teacher("ddpm").folder).nfe
+    pairs = nfe * 18_462 / 1200 * lab.weights  # a step's share of the preset's
+    assert own.numbers["passes"] == pytest.approx(own.numbers["steps"] * (128 * 3 * student + pairs), rel=0.01)
 
 
 def test_seeds_and_budgets_are_different_students_and_nothing_is_done_twice(tmp_path, monkeypatch):

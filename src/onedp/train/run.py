@@ -51,7 +51,7 @@ def train_teacher(
         data = teacher_data(run)
     task, episodes = data.task, data.episodes
     _warn(demonstration_warnings(episodes, task.spec))
-    network = _network_for(run.method, run.network)
+    network = network_for(run.method, run.network)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
         return build_denoiser(network, task.spec, schedule, parameterization, data.encoder)
@@ -85,13 +85,13 @@ def distill_student(
     with accelerator.main_process_first():
         episodes = student_observations(run, teacher)
     data = window_tensors(episodes, teacher.spec, teacher.normalizer, teacher.encoder.training_crop)
-    network = _network_for(run.method, run.network or teacher.network)
+    network = network_for(run.method, run.network or teacher.network)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
         return build_denoiser(network, teacher.spec, schedule, parameterization, teacher.encoder).to(teacher.device)
 
     sampler = solver(teacher, run.method)
-    same = network == _network_for(run.method, teacher.network)
+    same = network == network_for(run.method, teacher.network)
     setting = Setting(run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=same)
     torch.manual_seed(run.loop.seed)
     method = build_method(run.method, setting)
@@ -171,8 +171,8 @@ def _run(
     return result
 
 
-def _network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
-    """The network as the method needs it; raises ``OneDPError`` for one that another method alone can train."""
+def network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
+    """The ``network`` as the ``method`` needs it; raises ``OneDPError`` for one that another method alone can train."""
     own = getattr(network, "only_method", method.kind)
     if own != method.kind:
         raise OneDPError(
