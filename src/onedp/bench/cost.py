@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from onedp.methods.method import Method
 from onedp.nets.backbone import Backbone
 from onedp.train.config import LoopConfig
 from onedp.train.loop import make_accelerator, run_training
+from onedp.train.state import TrainState
 from onedp.train.windows import WindowTensors
 
 FORWARD, THROUGH_FROZEN, FORWARD_BACKWARD = 1.0, 2.0, 3.0
@@ -55,8 +56,11 @@ def counted_passes() -> Iterator[PassCounter]:
         handle.remove()
 
 
-def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:
-    """Mean cost of a step, preparation included, in weights x chunks; counted on a run of ``PROBE_STEPS`` steps.
+def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> dict[str, Any]:
+    """What a step costs in weights x chunks, counted on a run of ``PROBE_STEPS`` steps.
+
+    ``step``: its mean, preparation included; ``preparation``: the part of it that is spent before the first step;
+    ``stages``: milestone to the mean without preparation of the steps that end with it.
 
     ``build`` makes the method for a number of steps, its phases in proportion, so that the short run is a picture of
     the long one. Its batches are small, and what they cost is scaled up. Nothing of it is kept. Raises ``OneDPError``
@@ -66,6 +70,9 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
     short = replace(loop, steps=PROBE_STEPS, batch_size=PROBE_BATCH, diagnose_every=never, checkpoint_every=never)
     method = build(PROBE_STEPS)
     prepared: list[float] = []
+    scale = loop.batch_size / PROBE_BATCH
+    reached: list[tuple[int, float]] = []  # step and count at the milestones
+    stages: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, counted_passes() as counter:
         prepare = method.prepare
 
@@ -74,17 +81,40 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
             prepared.append(counter.total)
             return seconds
 
+        def at_milestone(name: str, state: TrainState) -> None:
+            step, count = reached[-1] if reached else (0, prepared[0])
+            stages[name] = scale * (counter.total - count) / (state.step - step)
+            reached.append((state.step, counter.total))
+
         method.prepare = counted_prepare  # type: ignore[method-assign,assignment]
         method.diagnose = lambda *_: {}  # type: ignore[method-assign]  # not part of the training
-        run_training(method, windows, short, Path(folder), {}, make_accelerator(short, Path(folder)))
+        accelerator = make_accelerator(short, Path(folder))
+        run_training(method, windows, short, Path(folder), {}, accelerator, at_milestone=at_milestone)
     if not counter.total:
         raise OneDPError(
             "No pass through a network was counted in this method's training, so no budget can be a share of it. "
             "Networks that are to be counted derive from onedp.nets.backbone.Backbone and are called in training."
         )
     (preparation,) = prepared
-    updates = (counter.total - preparation) * loop.batch_size / PROBE_BATCH
-    return (preparation + updates) / PROBE_STEPS
+    updates = (counter.total - preparation) * scale
+    step = (preparation + updates) / PROBE_STEPS
+    return {"step": step, "preparation": preparation / PROBE_STEPS, "stages": stages}
+
+
+def spent_by(cost: Mapping[str, Any], steps: int, ends: Mapping[str, int | None]) -> dict[str, float | None]:
+    """Milestone to what a run of ``steps`` steps has cost by then, in weights x chunks.
+
+    ``cost``: of ``probe_cost``; ``ends``: all milestones in order, and their steps. None where either does not know:
+    costs that were counted, and policies that were kept, before there was this.
+    """
+    spent: dict[str, float | None] = {}
+    total: float | None = cost["preparation"] * steps if "preparation" in cost else None
+    last = 0
+    for name, end in ends.items():
+        total = None if total is None or end is None else total + cost["stages"][name] * (end - last)
+        last = end or 0
+        spent[name] = total
+    return spent
 
 
 def seconds_of_a_step(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:

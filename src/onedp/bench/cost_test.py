@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from onedp.bench import cost
-from onedp.bench.cost import counted_passes, probe_cost, steps_within
+from onedp.bench.cost import counted_passes, probe_cost, spent_by, steps_within
 from onedp.bench.lab import make_data
 from onedp.bench.two_modes import SPEC
-from onedp.diffusion.schedule import CosineDdpm
+from onedp.diffusion.samplers import Heun
+from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import OneDPError
 from onedp.methods.config import ActTrainingConfig, DenoisingConfig
 from onedp.methods.method import Setting
+from onedp.methods.student_config import ProgressiveConfig
 from onedp.methods.table import build_method
 from onedp.nets.build import build_backbone, build_denoiser
 from onedp.nets.config import NETWORKS, ActConfig, DitConfig, MlpConfig, NetworkConfig, UnetConfig
@@ -67,7 +69,7 @@ def test_a_step_of_training_costs_its_batch_forwards_and_backwards(kind, monkeyp
 
     loop = LoopConfig(steps=4, batch_size=32, cpu=True, threads=1)
     counted = probe_cost(build, make_data(100, seed=0).windows, loop)
-    assert counted == 3 * 32 * weights_of(untrained(CosineDdpm(), "eps"))
+    assert counted["step"] == 3 * 32 * weights_of(untrained(CosineDdpm(), "eps"))
 
 
 def test_what_costs_nothing_is_refused(monkeypatch):
@@ -85,3 +87,36 @@ def test_what_costs_nothing_is_refused(monkeypatch):
     for teacher, step in ((100.0, 0.0), (0.0, 1.0)):
         with pytest.raises(OneDPError, match=r"both must be above 0\. Remove the cells"):
             steps_within(0.1, teacher, step)
+
+
+def test_what_was_spent_by_a_milestone_has_every_stages_own_cost():
+    cost = {"step": 9.0, "preparation": 2.0, "stages": {"first": 10.0, "second": 3.0}}
+    assert spent_by(cost, 100, {"first": 30, "second": 100}) == {"first": 200.0 + 300.0, "second": 500.0 + 210.0}
+    assert spent_by({"step": 9.0}, 100, {"first": 30}) == {"first": None}  # counted before there were stages
+    assert spent_by(cost, 100, {"first": None, "second": 100}) == {"first": None, "second": None}
+
+
+def test_stages_are_counted_apart(monkeypatch):
+    """The first halving of a student of a few weights has a teacher of many; the others have the student itself."""
+    monkeypatch.setattr(cost, "PROBE_STEPS", 16)
+    small, large = MlpConfig(width=4, blocks=1, step_embed_dim=8), SMALL["mlp"]
+
+    def untrained(schedule, parameterization):
+        return build_denoiser(small, SPEC, schedule, parameterization)
+
+    def build(steps):
+        teacher = build_denoiser(large, SPEC, Edm(), "edm")
+        return build_method(
+            ProgressiveConfig(first_steps=8, pairs=4),
+            Setting(steps, 1.0, untrained, teacher, Heun(2), same_network=False),
+        )
+
+    loop = LoopConfig(steps=16, batch_size=32, cpu=True, threads=1)
+    counted = probe_cost(build, make_data(100, seed=0).windows, loop)
+    student, teacher = (weights_of(build_denoiser(each, SPEC, Edm(), "edm")) for each in (small, large))
+    assert counted["preparation"] == 4 * 3 * teacher / 16  # four pairs by three passes
+    assert counted["stages"] == {
+        "euler-4": 32 * (3 * student + 2 * teacher),
+        "euler-2": 32 * 5 * student,
+        "euler-1": 32 * 5 * student,
+    }

@@ -79,6 +79,7 @@ def results_json(
             {
                 "name": row.name,
                 "contestant": row.contestant,
+                "stage": row.stage,
                 "budget": row.budget,
                 "seeds": list(row.seeds),
                 "failure": row.failure,

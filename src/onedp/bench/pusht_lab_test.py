@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from onedp.bench import cost, pusht_lab
+from onedp.bench import cost, pusht_lab, pusht_runs
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.bench.heldout_numbers import HeldoutSettings, Sampling
 from onedp.bench.pusht_lab import PushTLab, PushTOptions
@@ -102,7 +103,7 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
     def refuse(*_):
         raise AssertionError("something finished was made again")
 
-    for name in ("evaluate", "distill_student", "train_teacher", "heldout_numbers", "median_latencies", "probe_cost"):
+    for name in ("evaluate", "begun", "continued", "heldout_numbers", "median_latencies", "probe_cost"):
         monkeypatch.setattr(pusht_lab, name, refuse)
     run_bench(lab, contestants, (0.2,), (0,), lab.out)
     assert (lab.out / "table.md").read_text() == table
@@ -130,21 +131,60 @@ def test_a_student_may_have_a_network_of_its_own_and_is_counted_with_it(lab, mon
     assert number(same, "passes") == pytest.approx(number(same, "steps") * (128 * 3 * teacher + pairs), rel=0.01)
 
 
+def test_every_halving_of_progressive_distillation_is_a_row(lab):
+    rows = run_bench(lab, parse_contestants(["progressive"]), (3.0,), (0,), lab.out)
+    assert [row.name for row in rows] == [
+        *(f"progressive -> {passes} passes, 300 %" for passes in (32, 16, 8, 4, 2)), "progressive, 300 %",
+    ]  # fmt: skip
+    assert [row.failure for row in rows] == [None] * 6
+    assert [number(row, "nfe") for row in rows] == [32, 16, 8, 4, 2, 1]
+    assert all(number(row, "score") > 0 for row in rows)  # on the same starts as all
+    for name in ("steps", "passes", "passes_ratio", "cpu_seconds", "wall_seconds"):
+        spent = [number(row, name) for row in rows]
+        assert spent == sorted(spent)
+        assert 0 < spent[0] < spent[-1]
+    teacher = sum(p.numel() for p in load_policy(lab.options.teachers["ddpm"]).denoiser.parameters())
+    step = 128 * 5 * teacher  # student forward and backward, two passes of the stage's teacher
+    for row, following in itertools.pairwise(rows):
+        between = number(following, "steps") - number(row, "steps")
+        assert number(following, "passes") - number(row, "passes") == pytest.approx(between * step)
+    table = (lab.out / "table.md").read_text()
+    assert "| progressive -> 16 passes, 300 % |" in table
+
+
+def test_halvings_of_older_runs_have_rows_without_what_was_not_kept(lab):
+    contestant = Contestant.parse("progressive")
+    lab.trained(contestant, 3.0, 0)
+    (cost_cell,) = (lab.out / "cells").glob("cost-progressive-*.json")
+    saved = json.loads(cost_cell.read_text())
+    cost_cell.write_text(json.dumps({**saved, "result": {"step": saved["result"]["step"]}}))
+    for file in (lab.out / "runs").glob("*/stages/*/provenance.json"):
+        provenance = json.loads(file.read_text())
+        for name in ("stage_step", "cpu_seconds"):
+            del provenance[name]
+        file.write_text(json.dumps(provenance))
+    for kept in lab.stages(contestant, 3.0, 0).values():
+        assert {name for name, value in kept.numbers.items() if value is None} == {"steps", "passes", "cpu_seconds"}
+    rows = run_bench(lab, [contestant], (3.0,), (0,), lab.out)
+    assert [row.failure for row in rows] == [None] * 6
+    assert rows[0].mean("passes_ratio") is None
+
+
 def test_a_stopped_distillation_continues(lab, monkeypatch):
     contestant = Contestant.parse("onedp-d")
     whole = lab.trained(contestant, 0.3, 0)
 
     def stop(run, folder):
-        pusht_lab_distill(run, folder, stop_after=5)
+        distill(run, folder, stop_after=5)
         raise KeyboardInterrupt
 
     def often(steps, batch_size, seed):
         return LoopConfig(steps, batch_size, seed, checkpoint_every=5, diagnose_every=50, cpu=True)
 
-    pusht_lab_distill = pusht_lab.distill_student
+    distill = pusht_runs.distill_student
     elsewhere = PushTLab(lab.task, lab.out / "elsewhere", lab.options)
     with monkeypatch.context() as patch:
-        patch.setattr(pusht_lab, "distill_student", stop)
+        patch.setattr(pusht_runs, "distill_student", stop)
         patch.setattr(elsewhere, "_loop", often)
         with pytest.raises(KeyboardInterrupt):
             elsewhere.trained(contestant, 0.3, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -90,6 +92,24 @@ def test_a_student_may_have_a_network_of_its_own(tmp_path, monkeypatch):
     assert own.numbers["passes"] == pytest.approx(own.numbers["steps"] * (128 * 3 * student + pairs), rel=0.01)
 
 
+def test_every_halving_of_progressive_distillation_is_a_row(tmp_path):
+    lab = TwoModesLab(tmp_path, TINY)
+    rows = run_bench(lab, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
+    assert [row.failure for row in rows] == [None] * 6
+    assert [row.mean("nfe") for row in rows] == [32, 16, 8, 4, 2, 1]
+    assert [row.seeds for row in rows] == [(0, 1)] * 6
+    for name in ("steps", "passes_ratio", "cpu_seconds"):
+        spent = [row.mean(name) or 0.0 for row in rows]
+        assert spent == sorted(spent)
+        assert 0 < spent[0] < spent[-1]
+    (cell, _) = (tmp_path / "cells").glob("progressive-*.json")
+    saved = json.loads(cell.read_text())
+    del saved["result"]["stages"]
+    cell.write_text(json.dumps(saved))  # as cells of before
+    rows = run_bench(lab, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
+    assert [len(row.seeds) for row in rows] == [1, 1, 1, 1, 1, 2]
+
+
 def test_seeds_and_budgets_are_different_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
     contestants = parse_contestants(["ddim:4,onedp-s,onedp-d"])
     lab = TwoModesLab(tmp_path, TINY)
@@ -133,7 +153,9 @@ def shared_folder(tmp_path_factory):
 )
 def test_every_method_becomes_a_row(shared_folder, method):
     """A budget of a few steps: training, saving and examining go through. ACT has no MLP of two-modes."""
-    (row,) = run_bench(TwoModesLab(shared_folder, TINY), parse_contestants([method]), [0.7], range(1), shared_folder)
+    rows = run_bench(TwoModesLab(shared_folder, TINY), parse_contestants([method]), [0.7], range(1), shared_folder)
+    assert len(rows) == (6 if method == "progressive" else 1)  # every halving is one
+    row = rows[-1]
     assert row.failure is None
     assert row.numbers[0]["nfe"] == {"mip": 2, "flow-matching": 10, "edm/consistency-policy@consistency:3": 3}.get(
         method, 1

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,6 +126,7 @@ def _run(
     stop_after: int | None,
 ) -> TorchPolicy | None:
     identity = run_identity(run, policy.provenance)
+    started = time.process_time()
     if accelerator.is_main_process and not resume:
         record = {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity}
         write_json(out / "run.json", {**record, "command": command_line()})
@@ -132,7 +134,14 @@ def _run(
     def save_stage(name: str, state: TrainState) -> None:
         """What has been learnt so far, as a policy beside the final one."""
         if accelerator.is_main_process:
-            provenance = {**policy.provenance, "run": identity, "stage": name, "training_seconds": state.seconds}
+            provenance = {
+                **policy.provenance,
+                "run": identity,
+                "stage": name,
+                "stage_step": state.step,
+                "training_seconds": state.seconds,
+                "cpu_seconds": None if resume else time.process_time() - started,  # of a resume, a part only
+            }
             stage = dataclasses.replace(policy, name=name, denoiser=result_network(method, state))
             sampler = method.sampler()
             save_policy(
