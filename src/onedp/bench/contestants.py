@@ -1,8 +1,9 @@
 """What is compared, as written on the command line. Torch-free.
 
-``[ddpm/ | edm/]METHOD[:PRESET][@SAMPLER]`` is a method of the table trained from that teacher (or from the
-demonstrations, if it needs none), acting with a sampler of its own or the one named; ``[ddpm/ | edm/]SAMPLER`` is the
-teacher itself. Examples: onedp-s, onedp-s:paper, edm/onedp-s, ddim:10, heun:18, edm/one-step.
+``[ddpm/ | edm/]METHOD[:PRESET][+NETWORK][@SAMPLER]`` is a method of the table trained from that teacher (or from the
+demonstrations, if it needs none), with the teacher's network or the one named (as ``onedp distill --network``), acting
+with a sampler of its own or the one named; ``[ddpm/ | edm/]SAMPLER`` is the teacher itself. Examples: onedp-s,
+onedp-s:paper, onedp-s+mlp, edm/onedp-s, ddim:10, heun:18, edm/one-step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from onedp.errors import OneDPError, unknown_choice
 from onedp.methods.table import METHODS, recipe
+from onedp.nets.config import NETWORK_SIZES, NetworkConfig
 
 PROCESSES = ("ddpm", "edm")
 TEACHER_SAMPLERS = {"ddpm": "ddpm", "ddim": "ddpm", "heun": "edm", "one-step": "ddpm"}
@@ -31,6 +33,8 @@ class Contestant:
     preset: str
     sampler: str | None
     """None: the one the method gives its policy."""
+    network: NetworkConfig | None = None
+    """The policy's own; None: the teacher's."""
 
     @property
     def needs_teacher(self) -> bool:
@@ -46,16 +50,28 @@ class Contestant:
             if process not in PROCESSES:
                 raise OneDPError(unknown_choice("noise process", process, PROCESSES) + f" (in '{text}')")
         name, _, sampler = rest.partition("@")
+        name, _, network = name.partition("+")
         name, _, preset = name.partition(":")
         if name in METHODS:
             recipe(name, preset or "small")  # a preset that is not there is an error now, not in an hour
-            return cls(text, process or PROCESSES[0], name, preset or "small", sampler or None)
-        if name in TEACHER_SAMPLERS and "@" not in rest:
+            own = _network(network, name) if "+" in rest.partition("@")[0] else None
+            return cls(text, process or PROCESSES[0], name, preset or "small", sampler or None, own)
+        if name in TEACHER_SAMPLERS and not {"@", "+"} & set(rest):
             return cls(text, process or TEACHER_SAMPLERS[name], None, "", rest)
         raise OneDPError(
             unknown_choice("contestant", rest, [*METHODS, *TEACHER_SAMPLERS])
-            + " Write a method (onedp-s, onedp-s:paper, edm/onedp-s) or a sampler of the teacher (ddim:10, heun:18)."
+            + " Write a method (onedp-s, onedp-s:paper, onedp-s+mlp, edm/onedp-s) or a sampler of the teacher "
+            "(ddim:10, heun:18)."
         )
+
+
+def _network(name: str, method: str) -> NetworkConfig:
+    if name not in NETWORK_SIZES:
+        raise OneDPError(unknown_choice(f"network of {method}", name, NETWORK_SIZES))
+    network, kind = NETWORK_SIZES[name], METHODS[method].preset.config.kind
+    if getattr(network, "only_method", kind) != kind:
+        raise OneDPError(f"The network '{name}' is no denoiser; {method} cannot train it. Leave out +{name}.")
+    return network
 
 
 def parse_contestants(texts: Sequence[str]) -> tuple[Contestant, ...]:

@@ -6,6 +6,7 @@ import pytest
 
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.errors import OneDPError
+from onedp.nets.config import NETWORK_SIZES
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,22 @@ def test_a_method_or_a_sampler_of_the_teacher(text, expected):
     contestant = Contestant.parse(text)
     assert (contestant.process, contestant.method, contestant.preset, contestant.sampler) == expected
     assert contestant.text == text
+    assert contestant.network is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("onedp-s+mlp", ("onedp-s", "small", None, "mlp")),
+        ("edm/onedp-s:paper+unet-small@one-step", ("onedp-s", "paper", "one-step", "unet-small")),
+        ("act+act", ("act", "small", None, "act")),
+    ],
+)
+def test_a_method_may_have_a_network_of_its_own(text, expected):
+    contestant = Contestant.parse(text)
+    *others, network = expected
+    assert [contestant.method, contestant.preset, contestant.sampler] == others
+    assert contestant.network == NETWORK_SIZES[network]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +49,10 @@ def test_a_method_or_a_sampler_of_the_teacher(text, expected):
         ("onedp-x", r"onedp-x.*onedp-s.*ddim"),
         ("vp/onedp-s", r"'vp'.*ddpm, edm.*in 'vp/onedp-s'"),
         ("onedp-s:large", r"preset of onedp-s.*large.*small"),
+        ("onedp-s+big", r"network of onedp-s 'big'.*unet-small"),
+        ("onedp-s+", r"network of onedp-s ''.*unet-small"),
+        ("onedp-s+act", r"'act' is no denoiser; onedp-s cannot train it"),
+        ("ddim:10+mlp", r"Write a method .* or a sampler of the teacher"),
         ("ddim:10@ddim:4", r"Write a method .* or a sampler of the teacher"),
     ],
 )

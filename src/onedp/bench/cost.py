@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,10 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from onedp.errors import OneDPError
 from onedp.methods.method import Method
-from onedp.nets.mlp import Mlp
-from onedp.nets.unet1d import Unet1d
+from onedp.nets.backbone import Backbone
 from onedp.train.config import LoopConfig
 from onedp.train.loop import make_accelerator, run_training
+from onedp.train.state import TrainState
 from onedp.train.windows import WindowTensors
 
 FORWARD, THROUGH_FROZEN, FORWARD_BACKWARD = 1.0, 2.0, 3.0
@@ -39,7 +39,7 @@ class PassCounter:
 
     def count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A forward hook for all modules."""
-        if isinstance(module, (Mlp, Unet1d)) and isinstance(output, Tensor):
+        if isinstance(module, Backbone) and isinstance(output, Tensor):
             learns = any(p.requires_grad for p in module.parameters())
             factor = FORWARD if not output.requires_grad else FORWARD_BACKWARD if learns else THROUGH_FROZEN
             self.total += factor * len(output) * sum(p.numel() for p in module.parameters())
@@ -56,16 +56,23 @@ def counted_passes() -> Iterator[PassCounter]:
         handle.remove()
 
 
-def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:
-    """Mean cost of a step, preparation included, in weights x chunks; counted on a run of ``PROBE_STEPS`` steps.
+def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> dict[str, Any]:
+    """What a step costs in weights x chunks, counted on a run of ``PROBE_STEPS`` steps.
+
+    ``step``: its mean, preparation included; ``preparation``: the part of it that is spent before the first step;
+    ``stages``: milestone to the mean without preparation of the steps that end with it.
 
     ``build`` makes the method for a number of steps, its phases in proportion, so that the short run is a picture of
-    the long one. Its batches are small, and what they cost is scaled up. Nothing of it is kept.
+    the long one. Its batches are small, and what they cost is scaled up. Nothing of it is kept. Raises ``OneDPError``
+    when nothing was counted.
     """
     never = PROBE_STEPS + 1
     short = replace(loop, steps=PROBE_STEPS, batch_size=PROBE_BATCH, diagnose_every=never, checkpoint_every=never)
     method = build(PROBE_STEPS)
     prepared: list[float] = []
+    scale = loop.batch_size / PROBE_BATCH
+    reached: list[tuple[int, float]] = []  # step and count at the milestones
+    stages: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, counted_passes() as counter:
         prepare = method.prepare
 
@@ -74,12 +81,40 @@ def probe_cost(build: Callable[[int], Method], windows: WindowTensors, loop: Loo
             prepared.append(counter.total)
             return seconds
 
+        def at_milestone(name: str, state: TrainState) -> None:
+            step, count = reached[-1] if reached else (0, prepared[0])
+            stages[name] = scale * (counter.total - count) / (state.step - step)
+            reached.append((state.step, counter.total))
+
         method.prepare = counted_prepare  # type: ignore[method-assign,assignment]
         method.diagnose = lambda *_: {}  # type: ignore[method-assign]  # not part of the training
-        run_training(method, windows, short, Path(folder), {}, make_accelerator(short, Path(folder)))
+        accelerator = make_accelerator(short, Path(folder))
+        run_training(method, windows, short, Path(folder), {}, accelerator, at_milestone=at_milestone)
+    if not counter.total:
+        raise OneDPError(
+            "No pass through a network was counted in this method's training, so no budget can be a share of it. "
+            "Networks that are to be counted derive from onedp.nets.backbone.Backbone and are called in training."
+        )
     (preparation,) = prepared
-    updates = (counter.total - preparation) * loop.batch_size / PROBE_BATCH
-    return (preparation + updates) / PROBE_STEPS
+    updates = (counter.total - preparation) * scale
+    step = (preparation + updates) / PROBE_STEPS
+    return {"step": step, "preparation": preparation / PROBE_STEPS, "stages": stages}
+
+
+def spent_by(cost: Mapping[str, Any], steps: int, ends: Mapping[str, int | None]) -> dict[str, float | None]:
+    """Milestone to what a run of ``steps`` steps has cost by then, in weights x chunks.
+
+    ``cost``: of ``probe_cost``; ``ends``: all milestones in order, and their steps. None where either does not know:
+    costs that were counted, and policies that were kept, before there was this.
+    """
+    spent: dict[str, float | None] = {}
+    total: float | None = cost["preparation"] * steps if "preparation" in cost else None
+    last = 0
+    for name, end in ends.items():
+        total = None if total is None or end is None else total + cost["stages"][name] * (end - last)
+        last = end or 0
+        spent[name] = total
+    return spent
 
 
 def seconds_of_a_step(build: Callable[[int], Method], windows: WindowTensors, loop: LoopConfig) -> float:
@@ -99,7 +134,15 @@ def seconds_of_a_step(build: Callable[[int], Method], windows: WindowTensors, lo
 
 
 def steps_within(budget: float, teacher_cost: float, step_cost: float) -> int:
-    """Steps that cost ``budget`` times the teacher's training; raises ``OneDPError`` when that is less than two."""
+    """Steps that cost ``budget`` times the teacher's training; raises ``OneDPError`` when that is less than two.
+
+    And when a cost is not positive: nothing can be a share of nothing.
+    """
+    if not (teacher_cost > 0 and step_cost > 0):
+        raise OneDPError(
+            f"The teacher's training was counted as {teacher_cost:g} passes and a step of this method as "
+            f"{step_cost:g}; both must be above 0. Remove the cells teacher-... and cost-... and start again."
+        )
     steps = int(budget * teacher_cost / step_cost)
     if steps < 2:
         raise OneDPError(

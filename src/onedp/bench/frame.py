@@ -11,6 +11,7 @@ from typing import Any
 from onedp.bench.cells import UnfinishedError
 from onedp.bench.contestants import Contestant
 from onedp.errors import OneDPError
+from onedp.methods.table import recipe
 
 Numbers = Mapping[str, float | None]
 
@@ -54,6 +55,13 @@ class Row:
     trained: Trained | None = field(default=None, repr=False)
     """Policy of the first seed."""
     sampler: str | None = None
+    stage: str | None = None
+    """What a policy that was kept on the way is, as "16 passes"; None for the result."""
+
+    @property
+    def line(self) -> str:
+        """What it has in common with its other budgets."""
+        return _named(self.contestant, self.stage)
 
     def values(self, key: str) -> list[float]:
         """The number of every seed that has it."""
@@ -80,6 +88,10 @@ class Lab(ABC):
     @abstractmethod
     def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
         """The policy of a method, trained within ``budget`` of the teacher's training."""
+
+    def stages(self, contestant: Contestant, budget: float, seed: int) -> Mapping[str, Trained]:
+        """Policies that this training kept on the way (``MethodConfig.stages``), each with what had been spent."""
+        return {}
 
     @abstractmethod
     def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
@@ -112,9 +124,9 @@ def collect_rows(
         if contestant.method is None:
             rows.append(_teacher_row(lab, contestant))
         elif not contestant.needs_teacher:
-            rows.append(_method_row(lab, contestant, 1.0, seeds))
+            rows += _method_rows(lab, contestant, 1.0, seeds)
         else:
-            rows += [_method_row(lab, contestant, budget, seeds) for budget in budgets]
+            rows += [row for budget in budgets for row in _method_rows(lab, contestant, budget, seeds)]
     return rows
 
 
@@ -142,15 +154,39 @@ def _teacher_row(lab: Lab, contestant: Contestant) -> Row:
     return Row(name, contestant.text, None, (), (numbers,), None, teacher, contestant.sampler)
 
 
-def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence[int]) -> Row:
-    name = f"{contestant.text}, {100 * budget:g} %"
+def _method_rows(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence[int]) -> list[Row]:
+    """The result, behind what was kept on the way to it, which acts with samplers of its own only."""
+    assert contestant.method is not None
+    config = recipe(contestant.method, contestant.preset, contestant.process).config
+    kept: Mapping[str, str] = {} if contestant.sampler else config.stages
+    result = _method_row(lab, contestant, budget, seeds)
+    if result.failure:
+        return [result]
+    return [*(_method_row(lab, contestant, budget, seeds, stage) for stage in kept.items()), result]
+
+
+def _named(text: str, stage: str | None) -> str:
+    return text if stage is None else f"{text} -> {stage}"
+
+
+def _method_row(
+    lab: Lab, contestant: Contestant, budget: float, seeds: Sequence[int], stage: tuple[str, str] | None = None
+) -> Row:
+    """``stage``: milestone and what it is; None: the result."""
+    milestone, what = stage or (None, None)
+    text = contestant.text
+    name = f"{_named(text, what)}, {100 * budget:g} %"
     numbers: list[Numbers] = []
     finished: list[int] = []
     first: Trained | None = None
     try:
         for seed in seeds:
             try:
-                trained = lab.trained(contestant, budget, seed)
+                trained = (
+                    lab.trained(contestant, budget, seed)
+                    if milestone is None
+                    else lab.stages(contestant, budget, seed)[milestone]
+                )
                 examined = lab.examined(trained, contestant.process, contestant.sampler)
             except UnfinishedError:
                 continue
@@ -158,5 +194,6 @@ def _method_row(lab: Lab, contestant: Contestant, budget: float, seeds: Sequence
             finished.append(seed)
             numbers.append({**lab.relative_cost(contestant, trained), **examined})
     except OneDPError as error:
-        return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), f"{type(error).__name__}: {error}")
-    return Row(name, contestant.text, budget, tuple(finished), tuple(numbers), None, first, contestant.sampler)
+        failure = f"{type(error).__name__}: {error}"
+        return Row(name, text, budget, tuple(finished), tuple(numbers), failure, stage=what)
+    return Row(name, text, budget, tuple(finished), tuple(numbers), None, first, contestant.sampler, what)

@@ -63,6 +63,33 @@ def test_methods_have_a_row_for_each_budget_and_teachers_and_rivals_without_one_
     assert rows[1].mean("cpu_ratio") is None  # not made up where it was not measured
 
 
+def test_what_a_method_keeps_on_the_way_has_rows_before_its_result(monkeypatch):
+    lab = CountingLab()
+
+    def stages(contestant, budget, seed):
+        names = [f"euler-{size}" for size in (32, 16, 8, 4, 2)]
+        return {name: Trained(Path(name), f"{name}-{seed}", {"passes": 1.0}) for name in names}
+
+    monkeypatch.setattr(lab, "stages", stages)
+    rows = collect_rows(lab, parse_contestants(["progressive", "progressive@euler:2"]), (0.02, 0.1), (0, 2))
+    names = [f"progressive -> {n} passes" for n in (32, 16, 8, 4, 2)] + ["progressive"]
+    expected = [f"{name}, {budget} %" for budget in (2, 10) for name in names]
+    assert [row.name for row in rows] == [*expected, "progressive@euler:2, 2 %", "progressive@euler:2, 10 %"]
+    assert [row.line for row in rows[:6]] == names
+    assert rows[0].mean("score") == 1.0
+    assert rows[0].mean("passes_ratio") == pytest.approx(0.01)
+    with_none = [row for row in rows if row.stage is None]
+    assert len(with_none) == 4
+
+    def missing(contestant, budget, seed):
+        raise UnfinishedError("not kept")
+
+    monkeypatch.setattr(lab, "stages", missing)
+    first, *_, last = collect_rows(lab, parse_contestants(["progressive"]), (0.1,), (0,))
+    assert (first.numbers, first.failure) == ((), None)
+    assert last.numbers
+
+
 def test_a_method_that_fails_is_a_row_that_says_so_and_has_no_latency():
     lab = CountingLab()
     rows = collect_rows(lab, parse_contestants(["onedp-d,onedp-s"]), (0.1,), (0,))

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from onedp.diffusion.samplers import OneStep
 from onedp.evaluate.groups import one_thread
 from onedp.evaluate.heldout import chunk_metrics, load_heldout, sample_chunks, seam_jumps
 from onedp.policy import TorchPolicy
@@ -39,48 +38,56 @@ def heldout_numbers(
         truth = sample_chunks(yardstick, observations.now, draws, seed)
         chunks = sample_chunks(policy, observations.now, draws, seed + draws)
         following = sample_chunks(policy, observations.next, draws, seed + 2 * draws)
-        errors = errors_by_step(policy, observations.now, seed)
-        beyond = out_of_range(policy, observations.now, seed)
+        sampling = Sampling.of(policy, observations.now, seed)
     values = chunk_metrics(chunks, truth, yardstick, observations.actions)
     jumps = seam_jumps(chunks, following, yardstick)[observations.has_next]
+    errors = sampling.errors()
     numbers: dict[str, float | None] = {name: float(each.mean()) for name, each in values.items()}
     numbers["seam_jump"] = float(jumps.mean()) if len(jumps) else None
-    numbers["out_of_range"] = beyond
+    numbers["out_of_range"] = sampling.out_of_range(policy.sampler.clip)
     numbers["first_step_error"] = float(errors[0]) if len(errors) > 1 else None
     numbers |= {f"error_at_pass_{number}": float(error) for number, error in enumerate(errors, start=1)}
     return numbers
 
 
-def errors_by_step(policy: TorchPolicy, obs: Mapping[str, ndarray], seed: int) -> Float[ndarray, " passes"]:
-    """Root-mean-square distance of the clean estimate of every network pass to the final chunk, normalised units."""
-    estimates: list[Tensor] = []
-    own = policy.denoiser.x0
+@dataclass(frozen=True)
+class Sampling:
+    """One chunk for each observation, and the clean estimate of every network pass on the way to it; normalised."""
 
-    def recorded(x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        x0 = own(x_t, t, cond)
-        estimates.append(x0)
-        return x0
+    estimates: tuple[Float[Tensor, "b tp da"], ...]
+    """In the order of the passes, as the network gave them. The last one is the chunk before its clip: no sampler does
+    anything else to it."""
+    chunk: Float[Tensor, "b tp da"]
 
-    nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
-    count = len(next(iter(nobs.values())))
-    noise = torch.from_numpy(np.stack([episode_noise(seed, row, policy.noise_shape) for row in range(count)]))
-    policy.denoiser.x0 = recorded  # type: ignore[method-assign]
-    try:
-        with torch.inference_mode():
-            final = policy.sampler.sample(policy.denoiser, policy.denoiser.encode(nobs), noise)
-    finally:
-        del policy.denoiser.x0
-    return np.array([float((estimate - final).square().mean().sqrt()) for estimate in estimates])
+    @classmethod
+    def of(cls, policy: TorchPolicy, obs: Mapping[str, ndarray], seed: int) -> Sampling:
+        """Sample with the policy's own sampler; ``obs``: fields (B, To, *shape), physical units."""
+        estimates: list[Tensor] = []
+        own = policy.denoiser.x0
 
+        def recorded(x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            x0 = own(x_t, t, cond)
+            estimates.append(x0)
+            return x0
 
-def out_of_range(policy: TorchPolicy, obs: Mapping[str, ndarray], seed: int) -> float | None:
-    """Share of a one-step policy's normalised actions beyond [-1, 1] before the clip; None for other samplers."""
-    if not isinstance(policy.sampler, OneStep):
-        return None
-    nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
-    generator = torch.Generator().manual_seed(seed)
-    count = len(next(iter(nobs.values())))
-    z = policy.sampler.noise_scale * torch.randn((count, *policy.denoiser.chunk_shape), generator=generator)
-    with torch.inference_mode():
-        raw = policy.sampler.generate(policy.denoiser, policy.denoiser.encode(nobs), z)
-    return float((raw.abs() > 1).float().mean())
+        nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
+        count = len(next(iter(nobs.values())))
+        noise = torch.from_numpy(np.stack([episode_noise(seed, row, policy.noise_shape) for row in range(count)]))
+        policy.denoiser.x0 = recorded  # type: ignore[method-assign]
+        try:
+            with torch.inference_mode():
+                chunk = policy.sampler.sample(policy.denoiser, policy.denoiser.encode(nobs), noise)
+        finally:
+            del policy.denoiser.x0
+        return cls(tuple(estimates), chunk)
+
+    def errors(self) -> Float[ndarray, " passes"]:
+        """Root-mean-square distance of every pass's estimate to the chunk, normalised units."""
+        return np.array([float((estimate - self.chunk).square().mean().sqrt()) for estimate in self.estimates])
+
+    def out_of_range(self, clip: float | None) -> float | None:
+        """Share of the chunk's actions beyond [-1, 1] before the clip; None without one: no such range is meant.
+
+        Estimates of earlier passes were clipped as the sampler does it when it acts, since they lead to the chunk.
+        """
+        return None if clip is None else float((self.estimates[-1].abs() > 1).float().mean())

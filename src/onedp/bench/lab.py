@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from onedp.methods.method import Method
 from onedp.policy import TorchPolicy
 from onedp.train.config import LoopConfig
 from onedp.train.loop import make_accelerator, result_network, run_training
+from onedp.train.state import TrainState
 from onedp.train.windows import WindowTensors
 
 OBSERVATION = SPEC.observations[0].name
@@ -66,12 +67,34 @@ class Fitted:
     cpu_seconds: float
     """Of this process: with one thread, what the wall-clock would be on a machine with nothing else to do."""
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Both, rounded, by name."""
+        return {"wall_seconds": round(self.wall_seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
 
-def fit(method: Method, data: LabData, loop: LoopConfig, folder: Path, identity: Mapping[str, Any]) -> Fitted:
-    """Run the one training loop to its end; ``folder`` takes metrics and checkpoint."""
+
+def fit(
+    method: Method,
+    data: LabData,
+    loop: LoopConfig,
+    folder: Path,
+    identity: Mapping[str, Any],
+    keep: Callable[[str, int, Fitted], None],
+) -> Fitted:
+    """Run the one training loop to its end; ``folder`` takes metrics and checkpoint.
+
+    ``keep``: called at the method's milestones with their names, steps and what there is by then.
+    """
     wall, cpu = time.perf_counter(), time.process_time()
-    state = run_training(method, data.windows, loop, folder, identity, make_accelerator(loop, folder))
-    return Fitted(result_network(method, state), time.perf_counter() - wall, time.process_time() - cpu)
+
+    def so_far(state: TrainState) -> Fitted:
+        return Fitted(result_network(method, state), time.perf_counter() - wall, time.process_time() - cpu)
+
+    def at_milestone(name: str, state: TrainState) -> None:
+        keep(name, state.step, so_far(state))
+
+    accelerator = make_accelerator(loop, folder)
+    return so_far(run_training(method, data.windows, loop, folder, identity, accelerator, at_milestone=at_milestone))
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,13 @@ def written(value: float, column: Column) -> str:
     return f"{value:,.{column.digits}f}"
 
 
-def markdown(columns: Sequence[Column], rows: Sequence[Row], latencies: Sequence[Mapping[str, float]]) -> str:
-    """The table, the meaning of its columns, and the rows that failed."""
+def markdown(
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    latencies: Sequence[Mapping[str, float]],
+    plots: Sequence[str] = (),
+) -> str:
+    """The table, the meaning of its columns, the rows that failed, and a line for each of ``plots``."""
     shown = present(columns, rows, latencies)
     lines = ["| row | " + " | ".join(c.heading for c in shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for row, latency in zip(rows, latencies, strict=True):
@@ -57,6 +62,8 @@ def markdown(columns: Sequence[Column], rows: Sequence[Row], latencies: Sequence
     ]
     lines += [f"- {column.heading}: {column.meaning}." for column in shown]
     lines += [f"- **{row.name} failed**: {row.failure}" for row in rows if row.failure]
+    if plots:
+        lines += ["", "Plots:", "", *(f"- {plot}" for plot in plots)]
     return "\n".join(lines) + "\n"
 
 
@@ -72,6 +79,7 @@ def results_json(
             {
                 "name": row.name,
                 "contestant": row.contestant,
+                "stage": row.stage,
                 "budget": row.budget,
                 "seeds": list(row.seeds),
                 "failure": row.failure,

@@ -13,8 +13,10 @@ PUSHT_COLUMNS = (
     Column("success_high", "upper", "upper end of it"),
     Column("score_difference", "Score - teacher", "paired difference to the reference sampler of the teacher"),
     Column("score_difference_low", "lower", "lower end of its 95 % interval"),
+    Column("score_difference_high", "upper", "upper end of it"),
     Column("success_difference", "Success - teacher", "paired difference of the success rate"),
     Column("success_difference_low", "lower", "lower end of its 95 % interval"),
+    Column("success_difference_high", "upper", "upper end of it"),
     Column("energy_distance", "Energy distance", "to the teacher's chunks on held-out observations", 4, True),
     Column("sliced_wasserstein", "SW", "sliced Wasserstein distance to the teacher's chunks, held-out", 4),
     Column("spread", "Spread", "standard deviation of a chunk over noise, normalised units", 4),
@@ -29,5 +31,6 @@ PUSHT_COLUMNS = (
     Column("steps", "Steps", "training steps", 0),
     Column("passes_ratio", "Passes / teacher", "training passes, counted, over the teacher's"),
     Column("cpu_ratio", "Time / teacher", "processor seconds of the training over the teacher's, timed here"),
+    Column("wall_ratio", "Wall-clock / teacher", "wall-clock of the training over the teacher's (on its machine)"),
     Column("wall_seconds", "Wall-clock [s]", "of the training, beside whatever else the machine did", 0),
 )

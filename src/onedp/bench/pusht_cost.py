@@ -20,25 +20,33 @@ from onedp.policy import TorchPolicy
 from onedp.tasks import get_task
 from onedp.tasks.demonstrations import load_observations
 from onedp.train.config import LoopConfig
+from onedp.train.run import network_for
 from onedp.train.solver import solver
 from onedp.train.windows import WindowTensors, window_tensors
 
 
 def builder(
-    teacher: TorchPolicy, config_for: Callable[[int], MethodConfig], needs_teacher: bool
+    teacher: TorchPolicy,
+    config_for: Callable[[int], MethodConfig],
+    needs_teacher: bool,
+    network: NetworkConfig | None = None,
 ) -> Callable[[int], Method]:
-    """Number of steps to the method that a run of so many steps would have; the teacher's network where it can be."""
+    """Number of steps to the method that a run of so many steps would have; ``network``: its own, None: the teacher's.
+
+    Raises ``OneDPError`` when the method cannot train the network.
+    """
 
     def build(steps: int) -> Method:
         config = config_for(steps)
-        network = dataclasses.replace(teacher.network, **config.network_changes)
+        built = network_for(config, network or teacher.network)
         sampler = solver(teacher, config)
         setting = Setting(
             steps,
             sampler.clip,
-            _untrained(teacher, network),
+            _untrained(teacher, built),
             teacher.denoiser if needs_teacher else None,
             sampler if needs_teacher else None,
+            same_network=built == network_for(config, teacher.network) if needs_teacher else True,
         )
         torch.manual_seed(0)
         return build_method(config, setting)

@@ -17,6 +17,7 @@ from onedp.bench.frame import Lab, Numbers, Trained
 from onedp.bench.heldout_numbers import HeldoutSettings, heldout_numbers
 from onedp.bench.pusht_columns import PUSHT_COLUMNS
 from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_step
+from onedp.bench.pusht_runs import begun, continued, kept_stages
 from onedp.bench.timing import median_latencies
 from onedp.errors import OneDPError
 from onedp.evaluate.comparison import PairedDifference, load_results, save_results
@@ -25,11 +26,15 @@ from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.methods.config import MethodConfig
 from onedp.methods.presets import Preset, fitted
 from onedp.methods.table import method_to_json, recipe
-from onedp.policy import TorchPolicy, load_policy
+from onedp.nets.build import network_to_json
+from onedp.policy import load_policy
 from onedp.shipped import shipped_observations
 from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
-from onedp.train.run import distill_student, resume_run, train_teacher
+from onedp.train.run import network_weights
+
+COUNTED_FIRST = ("unet", "mlp")
+"""Networks whose passes were counted from the start; old cells of the others hold a cost of 0."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,9 @@ class PushTLab(Lab):
         """A method of the table with its preset, for as many steps as the budget is worth."""
         assert contestant.method is not None
         preset = recipe(contestant.method, contestant.preset, contestant.process)
-        steps, step_cost = self._steps(contestant, preset, budget)
-        weights = self._weights(contestant.process)
+        cost = self._cost(contestant, preset)
+        steps = self._steps(contestant, cost, budget)
+        weights = self._weights(contestant)
         run = self._run(contestant, fitted(preset, steps, weights), self._loop(steps, preset.batch_size, seed))
         identity = {
             "task": self.task,
@@ -110,25 +116,34 @@ class PushTLab(Lab):
             "teacher": self.teacher(contestant.process).digest if contestant.needs_teacher else None,
             "data": run.data.name,
             "mirror": isinstance(run, TeacherRun) and run.mirror,
+            **_network_identity(contestant),
         }
         cell = Cell(f"{contestant.text}-{seed}", identity)
         folder = self.out / "runs" / self.store.stem(cell)
 
         def make() -> dict[str, Any]:
-            started, continued = time.process_time(), (folder / "run.json").exists()
-            policy = _continued(run, folder) if continued else _begun(run, folder)
+            started, stopped = time.process_time(), (folder / "run.json").exists()
+            policy = continued(run, folder) if stopped else begun(run, folder)
             return {
                 "weights_digest": str(read_manifest(folder / "policy").provenance["weights_digest"]),
                 "numbers": {
                     "steps": steps,
-                    "passes": step_cost * steps,
-                    "cpu_seconds": None if continued else round(time.process_time() - started, 3),
+                    "passes": cost["step"] * steps,
+                    "cpu_seconds": None if stopped else round(time.process_time() - started, 3),
                     "wall_seconds": policy.provenance["training_seconds"],
                 },
             }
 
         found = self.store.done(cell, make)
         return Trained(folder / "policy", found["weights_digest"], found["numbers"])
+
+    def stages(self, contestant: Contestant, budget: float, seed: int) -> dict[str, Trained]:
+        """See ``Lab.stages``; they are in the run's folder."""
+        assert contestant.method is not None
+        preset = recipe(contestant.method, contestant.preset, contestant.process)
+        cost = self._cost(contestant, preset)
+        folder = self.trained(contestant, budget, seed).folder.parent
+        return kept_stages(folder, preset.config.stages, cost, self._steps(contestant, cost, budget))
 
     def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
         """Episodes on the same starts, paired with the teacher's, and chunks on held-out observations."""
@@ -150,18 +165,21 @@ class PushTLab(Lab):
             yardstick = load_policy(self.teacher(process).folder, self.reference_sampler[process])
             return heldout_numbers(policy, yardstick, self._observations(process), get_task(self.task), options.heldout)
 
-        heldout = self.store.done(Cell(f"heldout-{trained.folder.parent.name}-{sampler or 'own'}", identity), make)
+        heldout = self.store.done(Cell(f"heldout-{self._short(trained)}-{sampler or 'own'}", identity), make)
         return {
             "score": result.score_mean,
             "score_low": result.score_ci95[0],
             "score_high": result.score_ci95[1],
+            "teacher_score": reference.score_mean,
             "success": result.success_rate,
             "success_low": result.success_ci95[0],
             "success_high": result.success_ci95[1],
             "score_difference": paired.score_difference,
             "score_difference_low": paired.score_ci95[0],
+            "score_difference_high": paired.score_ci95[1],
             "success_difference": paired.success_difference,
             "success_difference_low": paired.success_ci95[0],
+            "success_difference_high": paired.success_ci95[1],
             "nfe": result.nfe,
             "parameters": result.parameters,
             **heldout,
@@ -200,7 +218,7 @@ class PushTLab(Lab):
             "episodes": options.episodes,
             "first_seed": options.first_seed,
         }
-        cell = Cell(f"evaluation-{trained.folder.parent.name}-{sampler or 'own'}", identity)
+        cell = Cell(f"evaluation-{self._short(trained)}-{sampler or 'own'}", identity)
         file = self.out / "evaluations" / f"{cell.stem}.json"
         if not file.exists():
             self.store.require_making(cell)
@@ -218,16 +236,21 @@ class PushTLab(Lab):
         assert isinstance(result, EvaluationResult)
         return result
 
+    def _short(self, trained: Trained) -> str:
+        """For names of files: the run's, with the stage of one that was kept on the way."""
+        folder = trained.folder.parent
+        return f"{folder.parent.name}-{trained.folder.name}" if folder.name == "stages" else folder.name
+
     def _observations(self, process: str) -> Path:
         return self.options.observations or shipped_observations(self.options.teachers[process])
 
     def _run(self, contestant: Contestant, config: MethodConfig, loop: LoopConfig) -> StudentRun | TeacherRun:
         if contestant.needs_teacher:
             data = self._observations(contestant.process)
-            return StudentRun(self.options.teachers[contestant.process], data, config, loop)
+            return StudentRun(self.options.teachers[contestant.process], data, config, loop, contestant.network)
         if self.options.demonstrations is None:
             raise OneDPError(f"{contestant.text} is trained on demonstrations. Give them with --demonstrations.")
-        network = load_policy(self.teacher(contestant.process).folder).network
+        network = contestant.network or load_policy(self.teacher(contestant.process).folder).network
         return TeacherRun(self.task, self.options.demonstrations, config, network, loop, mirror=self.options.mirror)
 
     def _loop(self, steps: int, batch_size: int, seed: int) -> LoopConfig:
@@ -236,42 +259,40 @@ class PushTLab(Lab):
             diagnose_every=max(50, steps // 5),
         )  # fmt: skip
 
-    def _steps(self, contestant: Contestant, preset: Preset, budget: float) -> tuple[int, float]:
-        weights = self._weights(contestant.process)
+    def _cost(self, contestant: Contestant, preset: Preset) -> dict[str, Any]:
+        """See ``probe_cost``; cells of before there were stages hold its ``step`` alone."""
+        weights = self._weights(contestant)
 
         def config_for(steps: int) -> MethodConfig:
             return fitted(preset, steps, weights)
 
         loop = self._loop(1000, preset.batch_size, 0)
+        teacher = load_policy(self.teacher(contestant.process).folder)
         identity = {
-            "cost": 1,
+            "cost": 1 if teacher.network.kind in COUNTED_FIRST else 2,
             "teacher": self.teacher(contestant.process).digest,
             "method": method_to_json(config_for(1000)),
             "batch_size": preset.batch_size,
+            **_network_identity(contestant),
         }
-        teacher = load_policy(self.teacher(contestant.process).folder)
-        build = builder(teacher, config_for, contestant.needs_teacher)
+        build = builder(teacher, config_for, contestant.needs_teacher, contestant.network)
         windows = placeholder_windows(teacher, self._observations(contestant.process), self.task)
         cell = Cell(f"cost-{contestant.text}", identity)
-        cost = self.store.done(cell, lambda: {"step": probe_cost(build, windows, loop)})
+        return self.store.done(cell, lambda: probe_cost(build, windows, loop))
+
+    def _steps(self, contestant: Contestant, cost: Mapping[str, Any], budget: float) -> int:
         passes = self.teacher(contestant.process).numbers["passes"]
         assert passes is not None
-        return steps_within(budget, passes, cost["step"]), cost["step"]
+        return steps_within(budget, passes, cost["step"])
 
-    def _weights(self, process: str) -> int:
-        return sum(p.numel() for p in load_policy(self.teacher(process).folder).denoiser.parameters())
-
-
-def _begun(run: StudentRun | TeacherRun, folder: Path) -> TorchPolicy:
-    policy = distill_student(run, folder) if isinstance(run, StudentRun) else train_teacher(run, folder)
-    assert policy is not None  # it was not told to stop early
-    return policy
+    def _weights(self, contestant: Contestant) -> int:
+        """Of the policy that is trained, which its rates depend on."""
+        folder = self.teacher(contestant.process).folder
+        if contestant.network is not None:
+            return network_weights(contestant.network, folder)
+        return sum(p.numel() for p in load_policy(folder).denoiser.parameters())
 
 
-def _continued(run: StudentRun | TeacherRun, folder: Path) -> TorchPolicy:
-    """From the newest checkpoint of a run that was stopped."""
-    if (folder / "policy").exists():
-        return load_policy(folder / "policy")
-    policy = resume_run(folder, type(run).__name__)
-    assert policy is not None
-    return policy
+def _network_identity(contestant: Contestant) -> dict[str, Any]:
+    """Nothing where the network is the teacher's, as in cells of before there could be another."""
+    return {} if contestant.network is None else {"network": network_to_json(contestant.network)}

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from onedp.bench import cost, pusht_lab
+from onedp.bench import cost, pusht_lab, pusht_runs
 from onedp.bench.contestants import Contestant, parse_contestants
-from onedp.bench.heldout_numbers import HeldoutSettings, errors_by_step
+from onedp.bench.heldout_numbers import HeldoutSettings, Sampling
 from onedp.bench.pusht_lab import PushTLab, PushTOptions
 from onedp.bench.run import run_bench
 from onedp.diffusion.samplers import Heun
 from onedp.errors import OneDPError
 from onedp.evaluate.fake_results_test import fake_evaluation
 from onedp.methods.config import DenoisingConfig
-from onedp.nets.config import MlpConfig
+from onedp.nets.config import NETWORK_SIZES, MlpConfig
 from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, TeacherRun
 from onedp.train.run import train_teacher
@@ -78,25 +79,95 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
     assert by_name["ddim:10"].mean("score_difference") == 0.0
     student = by_name["onedp-s"]
     assert number(student, "success_difference") < 0
+    for name in ("score_difference", "success_difference"):
+        assert number(student, f"{name}_low") < number(student, name) < number(student, f"{name}_high")
     assert number(student, "nfe") == 1
     assert 0.1 < number(student, "passes_ratio") <= 0.2
     assert number(student, "cpu_ratio") > 0
     assert by_name["denoising"].mean("passes_ratio") == pytest.approx(1.0, rel=0.05)
     assert number(student, "seam_jump") > 0
+    assert all(0 <= number(row, "out_of_range") <= 1 for row in rows)
     assert student.mean("first_step_error") is None  # one pass has no way to its result
     first, last = (number(by_name["ddim:10"], f"error_at_pass_{n}") for n in (1, 10))
     assert last < first  # the last estimate is the chunk, but for the clip
     table = (lab.out / "table.md").read_text()
     assert "| onedp-s, 20 % |" in table
+    assert number(student, "wall_ratio") > 0
+    assert "Wall-clock / teacher" in table
+    assert "(plots/errors-by-pass.svg)" in table
+    assert "error_at_pass_N" in table
+    assert "<h3>Error by pass</h3>" in (lab.out / "report.html").read_text()
+    assert "teacher ddim:10: " in (lab.out / "plots/errors-by-pass.svg").read_text()
     assert json.loads((lab.out / "results.json").read_text())["first_seed"] == 200_000
 
     def refuse(*_):
         raise AssertionError("something finished was made again")
 
-    for name in ("evaluate", "distill_student", "train_teacher", "heldout_numbers", "median_latencies", "probe_cost"):
+    for name in ("evaluate", "begun", "continued", "heldout_numbers", "median_latencies", "probe_cost"):
         monkeypatch.setattr(pusht_lab, name, refuse)
     run_bench(lab, contestants, (0.2,), (0,), lab.out)
     assert (lab.out / "table.md").read_text() == table
+
+
+def test_a_student_may_have_a_network_of_its_own_and_is_counted_with_it(lab, monkeypatch):
+    small = MlpConfig(width=4, blocks=1, step_embed_dim=8)
+    monkeypatch.setitem(NETWORK_SIZES, "mlp", small)
+    rows = run_bench(lab, parse_contestants(["regression", "regression+mlp", "denoising+mlp"]), (0.3,), (0,), lab.out)
+    assert [row.failure for row in rows] == [None] * 3
+    same, own, alone = rows
+    assert own.name == "regression+mlp, 30 %"
+    for row in (own, alone):
+        assert row.trained is not None
+        assert load_policy(row.trained.folder).network == small
+    assert own.trained is not None
+    student = sum(p.numel() for p in load_policy(own.trained.folder).denoiser.parameters())
+    policy = load_policy(lab.options.teachers["ddpm"])
+    teacher = sum(p.numel() for p in policy.denoiser.parameters())
+    assert student < teacher
+    assert number(own, "steps") > number(same, "steps")  # a step of it costs less
+    # student forward and backward (3) at the preset's batch; its share of the preset's pairs, by the teacher
+    pairs = policy.nfe * 18_462 / 1200 * teacher
+    assert number(own, "passes") == pytest.approx(number(own, "steps") * (128 * 3 * student + pairs), rel=0.01)
+    assert number(same, "passes") == pytest.approx(number(same, "steps") * (128 * 3 * teacher + pairs), rel=0.01)
+
+
+def test_every_halving_of_progressive_distillation_is_a_row(lab):
+    rows = run_bench(lab, parse_contestants(["progressive"]), (3.0,), (0,), lab.out)
+    assert [row.name for row in rows] == [
+        *(f"progressive -> {passes} passes, 300 %" for passes in (32, 16, 8, 4, 2)), "progressive, 300 %",
+    ]  # fmt: skip
+    assert [row.failure for row in rows] == [None] * 6
+    assert [number(row, "nfe") for row in rows] == [32, 16, 8, 4, 2, 1]
+    assert all(number(row, "score") > 0 for row in rows)  # on the same starts as all
+    for name in ("steps", "passes", "passes_ratio", "cpu_seconds", "wall_seconds"):
+        spent = [number(row, name) for row in rows]
+        assert spent == sorted(spent)
+        assert 0 < spent[0] < spent[-1]
+    teacher = sum(p.numel() for p in load_policy(lab.options.teachers["ddpm"]).denoiser.parameters())
+    step = 128 * 5 * teacher  # student forward and backward, two passes of the stage's teacher
+    for row, following in itertools.pairwise(rows):
+        between = number(following, "steps") - number(row, "steps")
+        assert number(following, "passes") - number(row, "passes") == pytest.approx(between * step)
+    table = (lab.out / "table.md").read_text()
+    assert "| progressive -> 16 passes, 300 % |" in table
+
+
+def test_halvings_of_older_runs_have_rows_without_what_was_not_kept(lab):
+    contestant = Contestant.parse("progressive")
+    lab.trained(contestant, 3.0, 0)
+    (cost_cell,) = (lab.out / "cells").glob("cost-progressive-*.json")
+    saved = json.loads(cost_cell.read_text())
+    cost_cell.write_text(json.dumps({**saved, "result": {"step": saved["result"]["step"]}}))
+    for file in (lab.out / "runs").glob("*/stages/*/provenance.json"):
+        provenance = json.loads(file.read_text())
+        for name in ("stage_step", "cpu_seconds"):
+            del provenance[name]
+        file.write_text(json.dumps(provenance))
+    for kept in lab.stages(contestant, 3.0, 0).values():
+        assert {name for name, value in kept.numbers.items() if value is None} == {"steps", "passes", "cpu_seconds"}
+    rows = run_bench(lab, [contestant], (3.0,), (0,), lab.out)
+    assert [row.failure for row in rows] == [None] * 6
+    assert rows[0].mean("passes_ratio") is None
 
 
 def test_a_stopped_distillation_continues(lab, monkeypatch):
@@ -104,16 +175,16 @@ def test_a_stopped_distillation_continues(lab, monkeypatch):
     whole = lab.trained(contestant, 0.3, 0)
 
     def stop(run, folder):
-        pusht_lab_distill(run, folder, stop_after=5)
+        distill(run, folder, stop_after=5)
         raise KeyboardInterrupt
 
     def often(steps, batch_size, seed):
         return LoopConfig(steps, batch_size, seed, checkpoint_every=5, diagnose_every=50, cpu=True)
 
-    pusht_lab_distill = pusht_lab.distill_student
+    distill = pusht_runs.distill_student
     elsewhere = PushTLab(lab.task, lab.out / "elsewhere", lab.options)
     with monkeypatch.context() as patch:
-        patch.setattr(pusht_lab, "distill_student", stop)
+        patch.setattr(pusht_runs, "distill_student", stop)
         patch.setattr(elsewhere, "_loop", often)
         with pytest.raises(KeyboardInterrupt):
             elsewhere.trained(contestant, 0.3, 0)
@@ -137,7 +208,7 @@ def test_errors_of_the_estimates_end_at_zero_and_leave_the_policy_as_it_was(teac
     assert isinstance(policy.sampler, Heun)
     policy = replace(policy, sampler=replace(policy.sampler, clip=None))  # a clipped chunk is not the last estimate
     obs = policy.spec.fake_observation(5, np.random.default_rng(0))
-    errors = errors_by_step(policy, obs, seed=0)
+    errors = Sampling.of(policy, obs, seed=0).errors()
     assert len(errors) == policy.nfe == 5
     assert errors[-1] == pytest.approx(0.0, abs=1e-5)
     assert errors[0] > 0.01

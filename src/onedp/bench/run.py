@@ -14,13 +14,14 @@ from onedp.bench.output import markdown, results_json
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
 from onedp.machine import command_line
-from onedp.report.bench import write_bench_page
+from onedp.report.bench import write_bench_page, write_figures
+from onedp.report.bench_figures import bench_figures
 
 
 def run_bench(
     lab: Lab, contestants: Sequence[Contestant], budgets: Sequence[float], seeds: Sequence[int], out: Path
 ) -> list[Row]:
-    """Make what is missing under ``out`` and write ``results.json``, ``table.md`` and ``report.html`` there."""
+    """Make what is missing under ``out`` and write ``results.json``, ``table.md``, ``plots/`` and ``report.html``."""
     rows = collect_rows(lab, contestants, budgets, seeds)
     unfinished = [row.name for row in rows if not (row.numbers or row.failure)]  # only with --only-finished
     rows = [row for row in rows if row.name not in unfinished]
@@ -35,6 +36,9 @@ def run_bench(
         "date": datetime.date.today().isoformat(),
     }
     write_json(out / "results.json", results_json(lab.columns, rows, latencies, facts))
-    write_text(out / "table.md", markdown(lab.columns, rows, latencies))
-    write_bench_page(out / "report.html", f"Every method on {lab.task}", lab.columns, rows, latencies, facts)
+    figures = bench_figures(lab.columns, rows, latencies, facts.get("references", {}))
+    write_figures(out / "plots", figures)
+    plots = [f"[{figure.title}](plots/{figure.name}.svg): {figure.caption}." for figure in figures]
+    write_text(out / "table.md", markdown(lab.columns, rows, latencies, plots))
+    write_bench_page(out / "report.html", f"Every method on {lab.task}", lab.columns, rows, latencies, figures, facts)
     return rows

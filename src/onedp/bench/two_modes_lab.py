@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,76 +11,36 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from onedp.bench.cells import Cell, CellStore
+from onedp.bench.cells import Cell, CellStore, UnfinishedError
 from onedp.bench.contestants import Contestant
-from onedp.bench.cost import probe_cost, steps_within
-from onedp.bench.frame import Column, Lab, Numbers, Trained
-from onedp.bench.heldout_numbers import out_of_range
+from onedp.bench.cost import FORWARD_BACKWARD, probe_cost, spent_by, steps_within
+from onedp.bench.frame import Lab, Numbers, Trained
+from onedp.bench.heldout_numbers import Sampling
 from onedp.bench.lab import OBSERVATION, Examination, Fitted, LabData, fit, make_data
 from onedp.bench.timing import median_latencies
 from onedp.bench.two_modes import SPEC
+from onedp.bench.two_modes_columns import TWO_MODES_COLUMNS
+from onedp.bench.two_modes_plan import Plan, TwoModesOptions, stage_folder, weights_of
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.schedule import CosineDdpm, NoiseSchedule
+from onedp.diffusion.schedule import NoiseSchedule
 from onedp.files import replaced_file
 from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, OptimizerConfig
 from onedp.methods.method import Method, Setting
 from onedp.methods.presets import fitted
 from onedp.methods.table import build_method, method_to_json, recipe
 from onedp.nets.build import build_denoiser, network_to_json
-from onedp.nets.config import MlpConfig
+from onedp.nets.config import NetworkConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.train.config import LoopConfig
+from onedp.train.run import network_for
 from onedp.train.solver import solver
-
-
-@dataclass(frozen=True)
-class TwoModesOptions:
-    """Sizes of the laboratory; all are part of every cell's identity that they matter for."""
-
-    chunks: int = 65_536
-    """Size of the data set."""
-    data_seed: int = 0
-    network: MlpConfig = dataclasses.field(
-        default_factory=lambda: MlpConfig(width=128, blocks=3, expansion=2, step_embed_dim=64)
-    )
-    teacher_steps: int = 4000
-    teacher_batch: int = 256
-    teacher_lr: float = 2e-3
-    observations: int = 64
-    """Observations that policies are judged on."""
-    draws: int = 128
-    """Chunks for each."""
 
 
 class TwoModesLab(Lab):
     """Teachers are trained once and shared by all seeds; a seed is of the student's training."""
 
     task = "two-modes"
-    columns = (
-        Column("valid", "Valid", "share of chunks on one of the two paths (truth 1)", plot=True),
-        Column(
-            "left_positive", "Left, o > 0", "share of chunks on the left path for a positive first coordinate (0.7)"
-        ),
-        Column("left_negative", "Left, o < 0", "the same for the other observations (truth 0.3)"),
-        Column(
-            "share_error", "Share error", "largest difference of these shares to the reference teacher's", plot=True
-        ),
-        Column("sliced_wasserstein", "SW to truth", "sliced Wasserstein distance to the exact distribution", 4, True),
-        Column("precision", "Precision", "root-mean-square distance of valid chunks to their path (truth 0.03)", 4),
-        Column("spread", "Spread", "standard deviation over noise within a mode (truth 0.03)", 4),
-        Column("sliced_wasserstein_to_teacher", "SW to teacher", "sliced Wasserstein distance to the reference", 4),
-        Column("energy_distance_to_teacher", "Energy distance", "energy distance to the reference's chunks", 4),
-        Column(
-            "out_of_range", "Out of range", "share of normalised actions beyond the data's range, before the clip", 4
-        ),
-        Column("nfe", "Passes", "network passes a chunk", 0),
-        Column("parameters", "Weights", "weights of the policy", 0),
-        Column("steps", "Steps", "training steps", 0),
-        Column("passes_ratio", "Passes / teacher", "training passes, counted, over the teacher's"),
-        Column("cpu_ratio", "Time / teacher", "processor seconds of the training over the teacher's"),
-        Column("wall_seconds", "Wall-clock [s]", "of the training, beside whatever else the machine did", 0),
-        Column("latency_ms_p50", "ms", "median of one chunk, batch 1, one thread, all policies taking turns", 2),
-    )
+    columns = TWO_MODES_COLUMNS
     reference_sampler: Mapping[str, str] = {"ddpm": "ddpm:100", "edm": "heun:18"}
 
     def __init__(self, out: Path, options: TwoModesOptions | None = None, make_missing: bool = True):
@@ -104,17 +63,28 @@ class TwoModesLab(Lab):
         rate = OptimizerConfig(lr=options.teacher_lr, warmup_steps=200, decay="cosine", clip_norm=1.0)
         config = DenoisingConfig(process=process, optimizer=rate, ema=EmaConfig(max_decay=0.999))  # type: ignore[arg-type]
         loop = self._loop(options.teacher_steps, options.teacher_batch, 0)
-        return self._trained(f"teacher-{process}", config, loop, None, 3.0 * options.teacher_batch * self.weights)
+        cost = {"step": FORWARD_BACKWARD * options.teacher_batch * self.weights}
+        return self._trained(Plan(f"teacher-{process}", config, loop, None, cost))
 
     def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
         """A method of the table with its preset, for as many steps as the budget is worth."""
-        assert contestant.method is not None
-        preset = recipe(contestant.method, contestant.preset, contestant.process)
+        return self._trained(self._plan_of(contestant, budget, seed))
 
-        def config_for(steps: int) -> MethodConfig:
-            return fitted(preset, steps, self.weights)
-
-        return self.trained_by(contestant, config_for, preset.batch_size, budget, seed)
+    def stages(self, contestant: Contestant, budget: float, seed: int) -> dict[str, Trained]:
+        """See ``Lab.stages``; raises ``UnfinishedError`` for a training of before they were kept."""
+        plan = self._plan_of(contestant, budget, seed)
+        result = self._trained(plan)
+        cell = Cell(plan.name, self._identity(plan))
+        kept = (self.store.find(cell) or {}).get("stages")
+        if kept is None:
+            raise UnfinishedError(f"{cell.name} was trained before its stages were kept. Remove its cell for them.")
+        spent = spent_by(plan.cost, plan.loop.steps, {name: each["numbers"]["steps"] for name, each in kept.items()})
+        return {
+            name: Trained(
+                stage_folder(result.folder, name), each["weights_digest"], {**each["numbers"], "passes": spent[name]}
+            )
+            for name, each in kept.items()
+        }
 
     def trained_by(
         self,
@@ -125,17 +95,35 @@ class TwoModesLab(Lab):
         seed: int,
     ) -> Trained:
         """Any config, given for a number of steps; the steps are those that the budget is worth."""
+        return self._trained(self._plan(contestant, config_for, batch_size, budget, seed))
+
+    def _plan_of(self, contestant: Contestant, budget: float, seed: int) -> Plan:
+        assert contestant.method is not None
+        preset = recipe(contestant.method, contestant.preset, contestant.process)
+        weights = self.weights if contestant.network is None else weights_of(contestant.network)
+
+        def config_for(steps: int) -> MethodConfig:
+            return fitted(preset, steps, weights)
+
+        return self._plan(contestant, config_for, preset.batch_size, budget, seed)
+
+    def _plan(
+        self,
+        contestant: Contestant,
+        config_for: Callable[[int], MethodConfig],
+        batch_size: int,
+        budget: float,
+        seed: int,
+    ) -> Plan:
         process = contestant.process if contestant.needs_teacher else None
         teacher_passes = self.teacher(contestant.process).numbers["passes"]
         assert teacher_passes is not None
-        probed = Cell(
-            f"cost-{contestant.text}",
-            {"cost": 1, **self._identity(config_for(1000), self._loop(1000, batch_size, 0), process)},
-        )
-        step_cost = self.store.done(probed, lambda: {"step": self._probe(config_for, batch_size, process)})["step"]
-        steps = steps_within(budget, teacher_passes, step_cost)
-        loop = self._loop(steps, batch_size, seed)
-        return self._trained(f"{contestant.text}-{seed}", config_for(steps), loop, process, step_cost)
+        name, own = contestant.text, contestant.network
+        sample = Plan(f"cost-{name}", config_for(1000), self._loop(1000, batch_size, 0), process, {}, own)
+        probed = Cell(sample.name, {"cost": 1, **self._identity(sample)})
+        cost = self.store.done(probed, lambda: self._probe(config_for, sample))
+        steps = steps_within(budget, teacher_passes, cost["step"])
+        return Plan(f"{name}-{seed}", config_for(steps), self._loop(steps, batch_size, seed), process, cost, own)
 
     def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
         """Scores against the truth, distances to the teacher."""
@@ -152,10 +140,12 @@ class TwoModesLab(Lab):
             chunks = examination.chunks(policy, stream=1)
             numbers = examination.numbers(chunks, reference)
             truth = examination.numbers(reference, reference)
+            sampling = Sampling.of(policy, {OBSERVATION: examination.obs[:, None]}, seed=0)
             return {
                 **numbers,
+                "teacher_valid": truth["valid"],
                 "share_error": max(abs(numbers[key] - truth[key]) for key in ("left_positive", "left_negative")),
-                "out_of_range": out_of_range(policy, {OBSERVATION: examination.obs[:, None]}, seed=0),
+                "out_of_range": sampling.out_of_range(policy.sampler.clip),
                 "nfe": policy.nfe,
                 "parameters": sum(p.numel() for p in policy.denoiser.parameters()),
             }
@@ -186,52 +176,58 @@ class TwoModesLab(Lab):
     @property
     def weights(self) -> int:
         """Weights of the options' network."""
-        return sum(p.numel() for p in build_denoiser(self.options.network, SPEC, CosineDdpm(), "eps").parameters())
+        return weights_of(self.options.network)
 
-    def _network(self, config: MethodConfig) -> MlpConfig:
-        return dataclasses.replace(self.options.network, **config.network_changes)
-
-    def _identity(self, config: MethodConfig, loop: LoopConfig, process: str | None) -> dict[str, Any]:
+    def _identity(self, plan: Plan) -> dict[str, Any]:
         options = self.options
         identity: dict[str, Any] = {
             "task": self.task,
-            "method": method_to_json(config),
-            "steps": loop.steps,
-            "batch_size": loop.batch_size,
-            "seed": loop.seed,
+            "method": method_to_json(plan.config),
+            "steps": plan.loop.steps,
+            "batch_size": plan.loop.batch_size,
+            "seed": plan.loop.seed,
             "network": {name: value for name, value in network_to_json(options.network).items() if name != "kind"},
             "data": {"chunks": options.chunks, "seed": options.data_seed},
         }
-        if process is not None:
-            identity["teacher"] = self.teacher(process).digest
+        if plan.process is not None:
+            identity["teacher"] = self.teacher(plan.process).digest
+        if plan.network is not None:  # cells of before there could be one say nothing of it
+            identity["own_network"] = network_to_json(plan.network)
         return identity
 
-    def _trained(
-        self, name: str, config: MethodConfig, loop: LoopConfig, process: str | None, step_cost: float
-    ) -> Trained:
-        cell = Cell(name, self._identity(config, loop, process))
+    def _trained(self, plan: Plan) -> Trained:
+        cell = Cell(plan.name, self._identity(plan))
         folder = self.out / "policies" / self.store.stem(cell)
 
         def make() -> dict[str, Any]:
-            method = self._method(config, loop.steps, loop.seed, process)
-            result = fit(method, self.data, loop, self.out / "runs" / cell.stem, cell.identity)
-            digest = save_policy(folder, self._policy(cell.stem, config, method, result))
+            network = network_for(plan.config, plan.network or self.options.network)
+            method = self._method(plan.config, plan.loop.steps, plan.loop.seed, plan.process, network)
+            stages: dict[str, Any] = {}
+
+            def keep(name: str, step: int, so_far: Fitted) -> None:
+                if name in plan.config.stages:
+                    policy = self._policy(f"{cell.stem}-{name}", network, method, so_far)
+                    digest = save_policy(stage_folder(folder, name), policy)
+                    stages[name] = {"weights_digest": digest, "numbers": {"steps": step, **so_far.seconds}}
+
+            result = fit(method, self.data, plan.loop, self.out / "runs" / cell.stem, cell.identity, keep)
+            digest = save_policy(folder, self._policy(cell.stem, network, method, result))
             return {
                 "weights_digest": digest,
                 "numbers": {
-                    "steps": loop.steps,
-                    "wall_seconds": round(result.wall_seconds, 3),
-                    "cpu_seconds": round(result.cpu_seconds, 3),
-                    "passes": step_cost * loop.steps,
+                    "steps": plan.loop.steps,
+                    **result.seconds,
+                    "passes": plan.cost["step"] * plan.loop.steps,
                 },
+                **({"stages": stages} if stages else {}),
             }
 
         found = self.store.done(cell, make)
         return Trained(folder, found["weights_digest"], found["numbers"])
 
-    def _method(self, config: MethodConfig, steps: int, seed: int, process: str | None) -> Method:
-        network = self._network(config)
-
+    def _method(
+        self, config: MethodConfig, steps: int, seed: int, process: str | None, network: NetworkConfig
+    ) -> Method:
         def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
             return build_denoiser(network, SPEC, schedule, parameterization)
 
@@ -240,9 +236,10 @@ class TwoModesLab(Lab):
             return build_method(config, Setting(steps, 1.0, untrained))
         teacher = load_policy(self.teacher(process).folder)
         sampler = solver(teacher, config)
-        return build_method(config, Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler))
+        same = network == network_for(config, self.options.network)
+        return build_method(config, Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler, same))
 
-    def _policy(self, name: str, config: MethodConfig, method: Method, result: Fitted) -> TorchPolicy:
+    def _policy(self, name: str, network: NetworkConfig, method: Method, result: Fitted) -> TorchPolicy:
         return TorchPolicy(
             name=name,
             spec=SPEC,
@@ -250,16 +247,18 @@ class TwoModesLab(Lab):
             denoiser=result.network,
             sampler=method.sampler(),
             normalizer=self.data.normalizer,
-            network=self._network(config),
+            network=network,
             provenance={"task": self.task},
             device=torch.device("cpu"),
         )
 
-    def _probe(self, config_for: Callable[[int], MethodConfig], batch_size: int, process: str | None) -> float:
+    def _probe(self, config_for: Callable[[int], MethodConfig], plan: Plan) -> dict[str, Any]:
         def build(steps: int) -> Method:
-            return self._method(config_for(steps), steps, 0, process)
+            config = config_for(steps)
+            network = network_for(config, plan.network or self.options.network)
+            return self._method(config, steps, 0, plan.process, network)
 
-        return probe_cost(build, self.data.windows, self._loop(1000, batch_size, 0))
+        return probe_cost(build, self.data.windows, plan.loop)
 
     def _reference_chunks(self, process: str, examination: Examination) -> ndarray:
         """The reference's chunks, kept beside the cells: a hundred passes each are not to be made twice."""

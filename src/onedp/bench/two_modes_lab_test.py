@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -16,7 +18,8 @@ from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import OneDPError
 from onedp.methods.table import METHODS
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import MlpConfig
+from onedp.nets.config import NETWORK_SIZES, MlpConfig
+from onedp.policy import load_policy
 
 NETWORK = MlpConfig(width=16, blocks=1, step_embed_dim=16)
 TINY = TwoModesOptions(chunks=400, network=NETWORK, teacher_steps=120, teacher_batch=32, observations=4, draws=6)
@@ -74,6 +77,39 @@ def test_cost_of_a_method_is_what_its_losses_pass_through_networks(tmp_path):
     assert 0.4 < trained.numbers["passes"] / teacher["passes"] <= 0.5
 
 
+def test_a_student_may_have_a_network_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORK_SIZES, "mlp", MlpConfig(width=8, blocks=1, step_embed_dim=8))
+    lab = TwoModesLab(tmp_path, TINY)
+    same, own = (lab.trained(Contestant.parse(text), 0.5, seed=0) for text in ("regression", "regression+mlp"))
+    policy = load_policy(own.folder)
+    assert policy.network == NETWORK_SIZES["mlp"]
+    student = sum(p.numel() for p in policy.denoiser.parameters())
+    assert own.numbers["steps"] is not None
+    assert same.numbers["steps"] is not None
+    assert own.numbers["steps"] > same.numbers["steps"]
+    nfe = load_policy(lab.teacher("ddpm").folder).nfe
+    pairs = nfe * 18_462 / 1200 * lab.weights  # a step's share of the preset's
+    assert own.numbers["passes"] == pytest.approx(own.numbers["steps"] * (128 * 3 * student + pairs), rel=0.01)
+
+
+def test_every_halving_of_progressive_distillation_is_a_row(tmp_path):
+    lab = TwoModesLab(tmp_path, TINY)
+    rows = run_bench(lab, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
+    assert [row.failure for row in rows] == [None] * 6
+    assert [row.mean("nfe") for row in rows] == [32, 16, 8, 4, 2, 1]
+    assert [row.seeds for row in rows] == [(0, 1)] * 6
+    for name in ("steps", "passes_ratio", "cpu_seconds"):
+        spent = [row.mean(name) or 0.0 for row in rows]
+        assert spent == sorted(spent)
+        assert 0 < spent[0] < spent[-1]
+    (cell, _) = (tmp_path / "cells").glob("progressive-*.json")
+    saved = json.loads(cell.read_text())
+    del saved["result"]["stages"]
+    cell.write_text(json.dumps(saved))  # as cells of before
+    rows = run_bench(lab, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
+    assert [len(row.seeds) for row in rows] == [1, 1, 1, 1, 1, 2]
+
+
 def test_seeds_and_budgets_are_different_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
     contestants = parse_contestants(["ddim:4,onedp-s,onedp-d"])
     lab = TwoModesLab(tmp_path, TINY)
@@ -101,10 +137,9 @@ def test_a_policy_is_judged_on_the_same_observations_and_noise_every_time(tmp_pa
     again = TwoModesLab(tmp_path / "elsewhere", TINY)
     assert again.examined(again.teacher("edm"), "edm", "heun:2") == first
     assert first["nfe"] == 3
-    assert first["out_of_range"] is None
-    share = lab.examined(teacher, "edm", "one-step")["out_of_range"]
-    assert share is not None
-    assert 0 <= share <= 1
+    for numbers in (first, lab.examined(teacher, "edm", "one-step")):
+        assert numbers["out_of_range"] is not None
+        assert 0 <= numbers["out_of_range"] <= 1
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +153,9 @@ def shared_folder(tmp_path_factory):
 )
 def test_every_method_becomes_a_row(shared_folder, method):
     """A budget of a few steps: training, saving and examining go through. ACT has no MLP of two-modes."""
-    (row,) = run_bench(TwoModesLab(shared_folder, TINY), parse_contestants([method]), [0.7], range(1), shared_folder)
+    rows = run_bench(TwoModesLab(shared_folder, TINY), parse_contestants([method]), [0.7], range(1), shared_folder)
+    assert len(rows) == (6 if method == "progressive" else 1)  # every halving is one
+    row = rows[-1]
     assert row.failure is None
     assert row.numbers[0]["nfe"] == {"mip": 2, "flow-matching": 10, "edm/consistency-policy@consistency:3": 3}.get(
         method, 1

@@ -14,7 +14,7 @@ from onedp.errors import OneDPError
 
 @dataclass(frozen=True)
 class Bench:
-    """Train and examine methods on one task, and write table.md, results.json and report.html.
+    """Train and examine methods on one task, and write table.md, results.json, plots/ and report.html.
 
     What is finished is found again: the same command continues where it was stopped.
     """
@@ -23,8 +23,8 @@ class Bench:
     """two-modes: a synthetic distribution that is known exactly, no simulator, minutes; pusht-keypoints: the shipped
     teachers, students distilled here, all on the same starts."""
     methods: tuple[str, ...] = ()
-    """Methods (onedp, onedp-s:paper, edm/onedp, METHOD@SAMPLER) and samplers of the teacher (ddim:10, heun:18),
-    separated by commas or spaces."""
+    """Methods (onedp, onedp-s:paper, edm/onedp, METHOD+NETWORK with a network of its own, METHOD@SAMPLER) and samplers
+    of the teacher (ddim:10, heun:18), separated by commas or spaces."""
     budget: tuple[float, ...] = (0.1,)
     """Shares of the teacher's training that a distillation may cost, in counted network passes; a row for each."""
     seeds: int = 3

@@ -13,7 +13,7 @@ from onedp.data.config import ReadingConfig
 from onedp.errors import OneDPError
 from onedp.methods.config import OneDpConfig
 from onedp.methods.presets import fitted
-from onedp.methods.table import method_entry, method_help, recipe
+from onedp.methods.table import method_entry, method_help, recipe, recipe_note
 from onedp.nets.config import NETWORK_SIZES, NetworkName
 from onedp.train.config import LoopConfig, StudentRun
 
@@ -121,7 +121,11 @@ class Distill:
             assert self.out is not None  # checked above
             new_run_folder(self.out)
             data = self.data or shipped_observations(self.teacher)
-            distill_student(self.student_run(data, self._student_weights(), self.teacher_process()), self.out)
+            process = self.teacher_process()
+            run = self.student_run(data, self._student_weights(), process)
+            if note := recipe_note(self.method, process):
+                PartialState(cpu=self.cpu).print(note)
+            distill_student(run, self.out)
             out = self.out
         PartialState().print(f"Student saved in {out / 'policy'}. Next: onedp evaluate {out} --json student.json")
         PartialState().destroy_process_group()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onedp.cli.distill import Distill
+from onedp.methods.config import DenoisingConfig
 from onedp.methods.table import recipe
+from onedp.nets.config import MlpConfig
+from onedp.train.config import LoopConfig, StudentRun, TeacherRun
+from onedp.train.run import train_teacher
 
 
 @pytest.mark.parametrize("process", ["ddpm", "edm"])
@@ -17,6 +22,25 @@ def test_the_recommended_recipe_of_the_teachers_process_is_the_default(process: 
     run = options.student_run(Path("data.npz"), process=options.teacher_process())
     assert run.method == recipe("onedp", process=process).config
     assert run.loop.steps == recipe("onedp").steps
+
+
+@pytest.mark.parametrize("process", ["ddpm", "edm", "flow"])
+def test_a_recipe_that_was_not_measured_for_the_teachers_process_says_so(process, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    data = tmp_path / "data.npz"
+    arrays = {"state": rng.uniform(100, 400, (60, 5)), "action": rng.uniform(100, 400, (60, 2))}
+    np.savez(data, **{name: values.astype(np.float32) for name, values in arrays.items()}, episode_ends=[30, 60])
+    loop = LoopConfig(steps=1, batch_size=4, cpu=True)
+    network = MlpConfig(width=4, blocks=1, step_embed_dim=8)
+    train_teacher(TeacherRun("pusht-keypoints", data, DenoisingConfig(process), network, loop), tmp_path / "teacher")
+    capsys.readouterr()
+    begun: list[StudentRun] = []
+    monkeypatch.setattr("onedp.train.run.distill_student", lambda run, out: begun.append(run))
+    Distill(str(tmp_path / "teacher"), data=data, out=tmp_path / "student", cpu=True).run()
+    assert len(begun) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if "measured" in line]
+    expected = "No recipe of onedp was measured for teachers of the process 'flow'; it takes the one for DDPM teachers."
+    assert said == ([expected] if process == "flow" else [])
 
 
 def test_steps_and_the_paper_s_preset_apply_to_the_default():

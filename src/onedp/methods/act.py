@@ -45,7 +45,10 @@ class ActTraining(Method):
         cond = self.networks["policy"].encode(batch.nobs)
         mean, log_variance = self.backbone.posterior(batch.nactions, cond)
         eps = normal(mean.shape, generator)
-        actions = self.backbone.decode(cond, mean + (0.5 * log_variance).exp() * eps)
+        latent = mean + (0.5 * log_variance).exp() * eps
+        actions = self.backbone(
+            batch.nactions, torch.zeros_like(cond[:, 0]), cond, latent
+        )  # it reads no chunk, no time
         error = (actions - batch.nactions).abs().mean()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
         loss = error + self.config.kl_weight * divergence

@@ -73,6 +73,11 @@ class MethodConfig:
     network_changes: ClassVar[Mapping[str, Any]] = {}
     """What the method needs of the network's config."""
 
+    @property
+    def stages(self) -> Mapping[str, str]:
+        """Policies that are kept on the way, without the last: the name of each milestone to what its policy is."""
+        return {}
+
     def with_rate(self: Config, lr: float) -> Config:
         """The same with another learning rate of the main optimizer."""
         optimizer = dataclasses.replace(getattr(self, self.main_optimizer), lr=lr)

@@ -15,7 +15,7 @@ from onedp.diffusion.schedule import ddim_step, diffuse, expand_like
 from onedp.errors import OneDPError
 from onedp.methods.distillation import FromPairs, student_from_pure_noise
 from onedp.methods.method import Batch, Setting
-from onedp.methods.student_config import ProgressiveConfig
+from onedp.methods.student_config import ProgressiveConfig, milestone
 
 
 def build(config: ProgressiveConfig, setting: Setting) -> Progressive:
@@ -37,15 +37,15 @@ class Progressive(FromPairs):
         times = student.schedule.ode_times(torch.arange(config.first_steps) / config.first_steps)
         if len(set(times.tolist())) < config.first_steps:
             raise OneDPError(f"The teacher's process has fewer than {config.first_steps} steps; lower first_steps.")
-        halvings = config.first_steps.bit_length() - 1
+        self.sizes = config.sizes  # steps of each stage's student
+        halvings = len(self.sizes)
         shares = [1.0] * halvings
         shares[-2:] = [2.0] * len(shares[-2:])
         if student.parameterization != self.teacher.parameterization or not setting.same_network:
             shares[0] = 2.0
         self.ends = stage_ends(shares, setting.steps)
-        self.sizes = [config.first_steps >> (stage + 1) for stage in range(halvings)]  # steps of each stage's student
         self.measure = None  # it ends when the halvings are done
-        self.milestones = {end: f"euler-{size}" for end, size in zip(self.ends, self.sizes, strict=True)}
+        self.milestones = {end: milestone(size) for end, size in zip(self.ends, self.sizes, strict=True)}
         # The first stage's teacher is the frozen one; the network is there from the start, so that checkpoints have it.
         self.networks["stage_teacher"] = copy.deepcopy(student).requires_grad_(False).eval()
         self.stage = halvings - 1

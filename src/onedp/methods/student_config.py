@@ -132,6 +132,21 @@ class ProgressiveConfig(PairsConfig):
         if self.ema is not None:
             raise OneDPError("Progressive distillation keeps no average; leave ema None.")
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sampling steps of each halving's student: 32, 16, 8, 4, 2, 1."""
+        return tuple(self.first_steps >> stage for stage in range(1, self.first_steps.bit_length()))
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """The students of all halvings but the last."""
+        return {milestone(size): f"{size} passes" for size in self.sizes[:-1]}
+
+
+def milestone(size: int) -> str:
+    """Under which the student of ``size`` sampling steps is kept."""
+    return f"euler-{size}"
+
 
 @dataclass(frozen=True)
 class GaussianConfig(PairsConfig):

@@ -36,6 +36,9 @@ class MethodEntry:
     """What ``preset`` is for a teacher of another noise process, where that makes a difference."""
 
 
+MEASURED_PROCESSES = ("ddpm", "edm")
+"""Noise processes of the teachers that the recipes were tried on."""
+
 _ONEDP = "onedp.methods.onedp:build"
 _DENOISING = "onedp.methods.denoising:build"
 
@@ -115,6 +118,15 @@ def recipe(name: str, preset: str = "small", process: str | None = None) -> Pres
     if preset not in recipes:
         raise OneDPError(unknown_choice(f"preset of {name}", preset, recipes))
     return recipes[preset]
+
+
+def recipe_note(name: str, process: str) -> str | None:
+    """What to know of the recipe of the method ``name`` for teachers of a noise process; None: nothing."""
+    if process in MEASURED_PROCESSES or process in METHODS[name].by_process:
+        return None
+    return (
+        f"No recipe of {name} was measured for teachers of the process '{process}'; it takes the one for DDPM teachers."
+    )
 
 
 def build_method(config: MethodConfig, setting: Any) -> Any:

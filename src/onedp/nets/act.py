@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from onedp.nets.attention import Attention, feed_forward, sinusoidal_positions
+from onedp.nets.backbone import Backbone
 
 
 class EncoderBlock(nn.Module):
@@ -40,11 +41,11 @@ class DecoderBlock(EncoderBlock):
         return x + self.feed_forward(self.norm2(x))
 
 
-class Act(nn.Module):
+class Act(Backbone):
     """Policy network with the signature of a denoiser's backbone: ``(B, Tp, Da), (B,), (B, cond_dim) -> (B, Tp, Da)``.
 
     It looks at neither chunk nor noise level: the answer is the decoder's with the latent at its prior mean, 0, as the
-    paper acts (their sec. 4.2). ``posterior`` and ``decode`` are what training needs.
+    paper acts (their sec. 4.2). Training gives a ``latent`` (B, latent) around ``posterior``'s mean.
 
     Other than the paper: one token for each observation step, made of its encoded fields, where they have one for each
     place of the picture's feature map and one for the joints; layer norms before instead of behind; no dropout, whose
@@ -104,8 +105,10 @@ class Act(nn.Module):
             x = block(x, memory)
         return self.head(self.norm(x))
 
-    def forward(self, chunk: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        return self.decode(cond, torch.zeros_like(cond[:, :1]).expand(-1, self.latent_dim))
+    def forward(self, chunk: Tensor, t: Tensor, cond: Tensor, latent: Tensor | None = None) -> Tensor:
+        if latent is None:
+            latent = torch.zeros_like(cond[:, :1]).expand(-1, self.latent_dim)
+        return self.decode(cond, latent)
 
     def _observation_tokens(self, cond: Tensor) -> Tensor:
         """``(B, To * features) -> (B, To, width)``."""

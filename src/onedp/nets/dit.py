@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from onedp.nets.attention import Attention, feed_forward, sinusoidal_positions
+from onedp.nets.backbone import Backbone
 from onedp.nets.unet1d import SinusoidalEmbedding
 
 MODULATIONS = 6
@@ -30,7 +31,7 @@ class DitBlock(nn.Module):
         return x + gate2 * self.feed_forward(self.norm2(x) * (1 + scale2) + shift2)
 
 
-class Dit(nn.Module):
+class Dit(Backbone):
     """Denoising network over an action chunk: ``(B, Tp, Da), (B,), (B, cond_dim) -> (B, Tp, Da)``.
 
     One token an action, fixed sinusoidal positions; noise level and observation act through the modulations alone. They

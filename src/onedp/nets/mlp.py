@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from onedp.nets.backbone import Backbone
 from onedp.nets.unet1d import SinusoidalEmbedding
 
 
@@ -26,7 +27,7 @@ class MlpBlock(nn.Module):
         return x + self.contract(nn.functional.silu(self.expand(h)))
 
 
-class Mlp(nn.Module):
+class Mlp(Backbone):
     """Denoising network over an action chunk: ``(B, Tp, Da), (B,), (B, cond_dim) -> (B, Tp, Da)``."""
 
     def __init__(

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from onedp.nets.backbone import Backbone
 from onedp.nets.conv1d import Conv1d, ConvTranspose1d
 
 
@@ -76,7 +77,7 @@ class ResidualBlock(nn.Module):
         return self.conv2(h) + self.residual_conv(x)
 
 
-class Unet1d(nn.Module):
+class Unet1d(Backbone):
     """Denoising network over an action chunk: ``(B, Tp, Da), (B,), (B, cond_dim) -> (B, Tp, Da)``."""
 
     def __init__(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -84,3 +85,11 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
         f'role="img" aria-label="{escape(alt, quote=True)}">'
     )
     return re.sub(r"\n\s*", "\n", opening + text[head.end() :]).strip()
+
+
+def standalone(svg: str) -> str:
+    """What ``to_svg`` made as a file of its own: the light colours of the style sheet, on white."""
+    sheet = (Path(__file__).parent / "report.css").read_text()
+    light = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", sheet[: sheet.index("@media")]))
+    coloured = re.sub(r"var\(--([a-z0-9-]+)\)", lambda use: light[use.group(1)], svg)
+    return coloured.replace("<svg ", f'<svg style="background: {light["paper"]}; font-family: sans-serif" ', 1) + "\n"

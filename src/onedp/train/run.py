@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def train_teacher(
         data = teacher_data(run)
     task, episodes = data.task, data.episodes
     _warn(demonstration_warnings(episodes, task.spec))
-    network = _network_for(run.method, run.network)
+    network = network_for(run.method, run.network)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
         return build_denoiser(network, task.spec, schedule, parameterization, data.encoder)
@@ -85,13 +86,13 @@ def distill_student(
     with accelerator.main_process_first():
         episodes = student_observations(run, teacher)
     data = window_tensors(episodes, teacher.spec, teacher.normalizer, teacher.encoder.training_crop)
-    network = _network_for(run.method, run.network or teacher.network)
+    network = network_for(run.method, run.network or teacher.network)
 
     def untrained(schedule: NoiseSchedule, parameterization: str) -> Denoiser:
         return build_denoiser(network, teacher.spec, schedule, parameterization, teacher.encoder).to(teacher.device)
 
     sampler = solver(teacher, run.method)
-    same = network == _network_for(run.method, teacher.network)
+    same = network == network_for(run.method, teacher.network)
     setting = Setting(run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=same)
     torch.manual_seed(run.loop.seed)
     method = build_method(run.method, setting)
@@ -125,6 +126,7 @@ def _run(
     stop_after: int | None,
 ) -> TorchPolicy | None:
     identity = run_identity(run, policy.provenance)
+    started = time.process_time()
     if accelerator.is_main_process and not resume:
         record = {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity}
         write_json(out / "run.json", {**record, "command": command_line()})
@@ -132,7 +134,14 @@ def _run(
     def save_stage(name: str, state: TrainState) -> None:
         """What has been learnt so far, as a policy beside the final one."""
         if accelerator.is_main_process:
-            provenance = {**policy.provenance, "run": identity, "stage": name, "training_seconds": state.seconds}
+            provenance = {
+                **policy.provenance,
+                "run": identity,
+                "stage": name,
+                "stage_step": state.step,
+                "training_seconds": state.seconds,
+                "cpu_seconds": None if resume else time.process_time() - started,  # of a resume, a part only
+            }
             stage = dataclasses.replace(policy, name=name, denoiser=result_network(method, state))
             sampler = method.sampler()
             save_policy(
@@ -171,8 +180,8 @@ def _run(
     return result
 
 
-def _network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
-    """The network as the method needs it; raises ``OneDPError`` for one that another method alone can train."""
+def network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
+    """The ``network`` as the ``method`` needs it; raises ``OneDPError`` for one that another method alone can train."""
     own = getattr(network, "only_method", method.kind)
     if own != method.kind:
         raise OneDPError(
