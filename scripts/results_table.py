@@ -41,6 +41,7 @@ The commands below name them by the folder that they were trained in (`../runs/N
   called onedp
 - s2400-0, -1, -2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the recipe `onedp` (called
   `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training in counted passes
+  ([JSON](counted-costs.json), `scripts/counted_costs.py`)
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
 - going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
 - edm-METHOD-0-DIGEST: rivals at a tenth of the EDM teacher's training in counted passes, one seed: `onedp bench
