@@ -25,7 +25,7 @@ from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.methods.config import MethodConfig
 from onedp.methods.presets import Preset, fitted
-from onedp.methods.table import method_to_json, recipe
+from onedp.methods.table import method_identity, recipe
 from onedp.nets.build import network_to_json
 from onedp.policy import load_policy
 from onedp.shipped import shipped_observations
@@ -109,7 +109,7 @@ class PushTLab(Lab):
         run = self._run(contestant, fitted(preset, steps, weights), self._loop(steps, preset.batch_size, seed))
         identity = {
             "task": self.task,
-            "method": method_to_json(run.method),
+            "method": method_identity(run.method),
             "steps": steps,
             "batch_size": preset.batch_size,
             "seed": seed,
@@ -271,7 +271,7 @@ class PushTLab(Lab):
         identity = {
             "cost": 1 if teacher.network.kind in COUNTED_FIRST else 2,
             "teacher": self.teacher(contestant.process).digest,
-            "method": method_to_json(config_for(1000)),
+            "method": method_identity(config_for(1000)),
             "batch_size": preset.batch_size,
             **_network_identity(contestant),
         }

@@ -23,11 +23,12 @@ from onedp.bench.two_modes_columns import TWO_MODES_COLUMNS
 from onedp.bench.two_modes_plan import Plan, TwoModesOptions, stage_folder, weights_of
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.schedule import NoiseSchedule
+from onedp.errors import OneDPError
 from onedp.files import replaced_file
 from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, OptimizerConfig
 from onedp.methods.method import Method, Setting
 from onedp.methods.presets import fitted
-from onedp.methods.table import build_method, method_to_json, recipe
+from onedp.methods.table import build_method, method_identity, recipe
 from onedp.nets.build import build_denoiser, network_to_json
 from onedp.nets.config import NetworkConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
@@ -77,7 +78,8 @@ class TwoModesLab(Lab):
         cell = Cell(plan.name, self._identity(plan))
         kept = (self.store.find(cell) or {}).get("stages")
         if kept is None:
-            raise UnfinishedError(f"{cell.name} was trained before its stages were kept. Remove its cell for them.")
+            kind = OneDPError if self.store.make_missing else UnfinishedError  # a row that failed says why
+            raise kind(f"{cell.name} was trained before its stages were kept. Remove {self.store.path(cell)} for them.")
         spent = spent_by(plan.cost, plan.loop.steps, {name: each["numbers"]["steps"] for name, each in kept.items()})
         return {
             name: Trained(
@@ -182,7 +184,7 @@ class TwoModesLab(Lab):
         options = self.options
         identity: dict[str, Any] = {
             "task": self.task,
-            "method": method_to_json(plan.config),
+            "method": method_identity(plan.config),
             "steps": plan.loop.steps,
             "batch_size": plan.loop.batch_size,
             "seed": plan.loop.seed,

@@ -106,7 +106,11 @@ def test_every_halving_of_progressive_distillation_is_a_row(tmp_path):
     saved = json.loads(cell.read_text())
     del saved["result"]["stages"]
     cell.write_text(json.dumps(saved))  # as cells of before
-    rows = run_bench(lab, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
+    *stages, result = run_bench(lab, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
+    assert all("trained before its stages were kept. Remove" in (row.failure or "") for row in stages)
+    assert (result.failure, result.seeds) == (None, (0, 1))
+    looking = TwoModesLab(tmp_path, TINY, make_missing=False)
+    rows = run_bench(looking, parse_contestants(["progressive"]), (0.7,), range(2), tmp_path)
     assert [len(row.seeds) for row in rows] == [1, 1, 1, 1, 1, 2]
 
 

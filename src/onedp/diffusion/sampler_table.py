@@ -98,7 +98,7 @@ def _stepwise(text: str, kind: str, parts: list[str]) -> dict[str, Any]:
     """Number of steps, spacing and noise scale of a sampler of many steps; a name is a spacing, a number the scale."""
     found: dict[str, Any] = {"steps": _number(text, parts[0], int)} if parts else {}
     rest = parts[1:]
-    if rest and kind != "heun" and not rest[0][:1].isdigit():
+    if rest and kind != "heun" and rest[0][:1].isalpha():
         found["spacing"] = rest.pop(0)
     if rest:
         found["noise_scale"] = _number(text, rest.pop(0), float)

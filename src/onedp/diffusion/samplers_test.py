@@ -200,6 +200,7 @@ def test_parsing():
     assert parse_sampler("ddim:10:trailing", CosineDdpm()) == Ddim(10, spacing="trailing")
     assert parse_sampler(Ddim(10, spacing="leading").label, CosineDdpm()) == Ddim(10, spacing="leading")
     assert parse_sampler("ddim:10:0.75", CosineDdpm()) == Ddim(10, noise_scale=0.75)
+    assert parse_sampler("ddim:10:.75", CosineDdpm()) == Ddim(10, noise_scale=0.75)
     assert parse_sampler("ddpm:100:0", CosineDdpm()) == Ddpm(100, noise_scale=0)
     for sampler, schedule in (
         (Ddim(10, spacing="leading", noise_scale=0.5), CosineDdpm()),

@@ -76,7 +76,8 @@ def with_guided(alone: PairPool, teacher: Denoiser, sampler: Sampler, generator:
     obs_steps = next(iter(first_pair.nobs.values())).shape[1]
     weights = drawn_weights(count, length, obs_steps - 1, generator)
     targets = []
-    for first in tqdm(range(0, count, PAIR_BATCH), desc="guided pairs", unit="batch", disable=None):
+    quiet = True if count <= PAIR_BATCH else None  # None: where there is no terminal
+    for first in tqdm(range(0, count, PAIR_BATCH), desc="guided pairs", unit="batch", disable=quiet):
         rows = torch.arange(first, min(first + PAIR_BATCH, count), device=device)
         batch, _, planned = alone.at(rows)
         cond = teacher.encode(batch.nobs)

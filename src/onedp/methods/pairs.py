@@ -110,9 +110,16 @@ def forecast_pairs(
     """Seconds that ``make(count, ...)`` will take, from one batch of them; its draws are its own."""
     sample = min(count, PAIR_BATCH)
     make(min(count, 8), torch.Generator(device).manual_seed(0))  # what only the first pass costs is left out
+    _finish_kernels(device)
     start = clock()
     make(sample, torch.Generator(device).manual_seed(0))
+    _finish_kernels(device)
     return (clock() - start) * count / sample
+
+
+def _finish_kernels(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def kept_pairs(

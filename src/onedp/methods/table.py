@@ -120,6 +120,11 @@ def recipe(name: str, preset: str = "small", process: str | None = None) -> Pres
     return recipes[preset]
 
 
+LATER = {"regression_weight": 0.0}
+"""Fields that configs got after results with them were kept, and what they are in those: left out where they are that,
+so that what was finished before is found."""
+
+
 def recipe_note(name: str, process: str) -> str | None:
     """What to know of the recipe of the method ``name`` for teachers of a noise process; None: nothing."""
     if process in MEASURED_PROCESSES or process in METHODS[name].by_process:
@@ -140,7 +145,14 @@ def build_method(config: MethodConfig, setting: Any) -> Any:
 
 def method_to_json(config: MethodConfig) -> dict[str, Any]:
     """Plain data for ``run.json``."""
-    return {"kind": config.kind, **dataclasses.asdict(config)}  # type: ignore[call-overload]
+    values = {"kind": config.kind, **dataclasses.asdict(config)}  # type: ignore[call-overload]
+    return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+
+
+def method_identity(config: MethodConfig) -> dict[str, Any]:
+    """What tells a method's results from another's: its plain data, and the revision of a formula that changed."""
+    revised = {"normalized_gradient": 2} if getattr(config, "normalize_gradient", False) else {}
+    return {**method_to_json(config), **revised}
 
 
 def method_from_json(data: Mapping[str, Any], default_kind: str) -> MethodConfig:

@@ -14,7 +14,15 @@ from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig, MethodConfig, OneDpConfig
 from onedp.methods.presets import ONEDP_S, fitted
 from onedp.methods.student_config import ProgressiveConfig
-from onedp.methods.table import METHODS, method_entry, method_from_json, method_names, method_to_json, recipe
+from onedp.methods.table import (
+    METHODS,
+    method_entry,
+    method_from_json,
+    method_identity,
+    method_names,
+    method_to_json,
+    recipe,
+)
 from onedp.nets.config import ActConfig, MlpConfig, UnetConfig
 from onedp.policy import load_policy
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
@@ -174,3 +182,15 @@ def test_the_recommended_recipe_follows_the_teachers_process():
     assert shorter == fitted(ONEDP_S, ONEDP_S.steps)
     assert recipe("onedp-s", process="edm") == ONEDP_S
     assert recipe("onedp", "paper", "edm") == recipe("onedp-s", "paper")
+
+
+def test_a_config_is_what_it_was_before_it_got_a_field_that_it_does_not_use():
+    """So that runs and results of before are found."""
+    plain = OneDpConfig()
+    assert "regression_weight" not in method_to_json(plain)
+    kept = OneDpConfig(regression_pairs=5, regression_weight=0.5)
+    assert method_to_json(kept)["regression_weight"] == 0.5
+    for config in (plain, kept):
+        assert method_from_json(method_to_json(config), "onedp") == config
+    assert method_identity(plain) == method_to_json(plain)
+    assert method_identity(OneDpConfig(normalize_gradient=True))["normalized_gradient"] == 2  # its formula changed

@@ -63,7 +63,8 @@ def convergence_plot(column: Column, rows: Sequence[Row], references: Mapping[st
         figure, axes = _with_legend(len(lines) + len(teachers))
         for index, (name, points) in enumerate(lines.items()):
             seconds, values = [p.seconds for p in points], [p.value for p in points]
-            ends = [[p.value - p.low for p in points], [p.high - p.value for p in points]]
+            # the mean of equal seeds may be a rounding beyond them, and a length must not be negative
+            ends = [[max(0.0, p.value - p.low) for p in points], [max(0.0, p.high - p.value) for p in points]]
             axes.errorbar(
                 seconds, values, yerr=ends, label=shortened(name, 21), color=series_colour(index), linewidth=1.4,
                 elinewidth=1.0, marker=_marker(index), markersize=6.5, markeredgecolor=PAPER,
@@ -78,7 +79,7 @@ def convergence_plot(column: Column, rows: Sequence[Row], references: Mapping[st
             f"{name}: " + ", ".join(f"{written(p.value, column)} after {p.seconds:.3g} s" for p in points)
             for name, points in lines.items()
         ] + [f"{name}: {written(value, column)}" for name, value in teachers.items()]
-        return to_svg(figure, f"convergence-{_dashed(column.key)}", f"{column.heading}. {'; '.join(listed)}.")
+        return to_svg(figure, f"convergence-{dashed(column.key)}", f"{column.heading}. {'; '.join(listed)}.")
 
 
 def teacher_values(column: Column, rows: Sequence[Row], references: Mapping[str, str]) -> dict[str, float]:
@@ -160,5 +161,6 @@ def _marker(index: int) -> str:
     return MARKERS[index // SERIES % len(MARKERS)]
 
 
-def _dashed(key: str) -> str:
+def dashed(key: str) -> str:
+    """A column's key as part of a file's name."""
     return key.replace("_", "-")

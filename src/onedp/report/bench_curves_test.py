@@ -59,6 +59,14 @@ def test_a_method_without_processor_seconds_makes_it_the_wall_clock_for_all():
     assert "wall-clock, since not all have processor seconds" in figure.caption
 
 
+def test_seeds_that_are_equal_have_an_interval_of_no_length():
+    """Their mean may be a rounding beyond them: (0.7 + 0.7 + 0.7) / 3 < 0.7."""
+    numbers = tuple({"score": 0.7, "cpu_seconds": 10.0 * (i + 1), "wall_seconds": 1.0} for i in range(3))
+    assert sum(each["score"] for each in numbers) / 3 < 0.7
+    equal = [Row(f"sid, {b} %", "sid", b, (0, 1, 2), numbers) for b in (0.1, 0.2)]
+    assert convergence_plot(SCORE, equal, REFERENCES) is not None
+
+
 def test_a_curve_needs_two_points():
     assert convergence_plot(SCORE, ROWS[:1], REFERENCES) is None
     assert convergence_plot(SCORE, [ROWS[0], ROWS[3]], REFERENCES) is None

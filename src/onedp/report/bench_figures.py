@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onedp.bench.frame import Column, Row
 from onedp.bench.output import number, present, written
 from onedp.report.axes import label_points, make_axes, plain_log
-from onedp.report.bench_curves import CLOCKS, clock_of, convergence_plot, errors_plot
+from onedp.report.bench_curves import CLOCKS, clock_of, convergence_plot, dashed, errors_plot
 from onedp.report.interval_plot import Mark, interval_plot
 from onedp.report.svg import INK, PAPER, figure_style, series_colour, to_svg
 
@@ -39,7 +39,7 @@ def bench_figures(
 ) -> list[BenchFigure]:
     """Every figure that the rows have numbers for; ``references``: process to the sampler of its teacher."""
     plotted = [column for column in present(columns, rows, latencies) if column.plot]
-    figures = [BenchFigure(_dashed(c.key), c.heading, c.meaning, _column_plot(c, rows)) for c in plotted]
+    figures = [BenchFigure(dashed(c.key), c.heading, c.meaning, _column_plot(c, rows)) for c in plotted]
     for column in plotted[:1]:  # the score
         if svg := convergence_plot(column, rows, references):
             ends = "its interval" if column.key + "_low" in {c.key for c in columns} else "smallest and largest seed"
@@ -47,13 +47,11 @@ def bench_figures(
                 f"{column.meaning}, with {ends}, over the seconds of distillation ({CLOCKS[clock_of(rows)]}); a line "
                 "for each method through its budgets, dashed: its teacher"
             )
-            figures.append(
-                BenchFigure(f"convergence-{_dashed(column.key)}", f"{column.heading} and time", caption, svg)
-            )
+            figures.append(BenchFigure(f"convergence-{dashed(column.key)}", f"{column.heading} and time", caption, svg))
     for column in plotted:
         if svg := cost_plot(column, rows):
             caption = f"{column.meaning}, over the training's cost"
-            figures.append(BenchFigure(f"cost-{_dashed(column.key)}", f"{column.heading} and cost", caption, svg))
+            figures.append(BenchFigure(f"cost-{dashed(column.key)}", f"{column.heading} and cost", caption, svg))
     if svg := errors_plot(rows):
         figures.append(BenchFigure("errors-by-pass", "Error by pass", ERRORS, svg))
     return figures
@@ -76,7 +74,7 @@ def _column_plot(column: Column, rows: Sequence[Row]) -> str:
                     "D" if row.budget is None else "o",
                 )
             )  # fmt: skip
-    return interval_plot(marks, _dashed(column.key), column.heading, column.meaning)
+    return interval_plot(marks, dashed(column.key), column.heading, column.meaning)
 
 
 def cost_plot(column: Column, rows: Sequence[Row]) -> str | None:
@@ -105,7 +103,3 @@ def cost_plot(column: Column, rows: Sequence[Row]) -> str | None:
         axes.set_ylabel(column.heading)
         listed = "; ".join(f"{name}: {cost:.3g}, {written(value, column)}" for cost, value, name, _ in points)
         return to_svg(figure, f"cost-{column.key.replace('_', '-')}", f"{column.heading} over training cost. {listed}.")
-
-
-def _dashed(key: str) -> str:
-    return key.replace("_", "-")

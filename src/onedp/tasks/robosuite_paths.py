@@ -68,6 +68,7 @@ class MilkMoveEnvironment(PickPlaceEnvironment):
         self._options = options
         self._direction = np.zeros(2)
         self._left: float | None = None
+        self._turns = 0
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """The start of ``pnp-milk`` with this seed; the path is drawn from the seed too."""
@@ -75,6 +76,7 @@ class MilkMoveEnvironment(PickPlaceEnvironment):
         angle = 2 * np.pi * self.path / PATHS
         self._direction = np.array([np.cos(angle), np.sin(angle)])
         self._left = None
+        self._turns = 0
         super().reset(seed)
         return self.put_object(self.object_pose)
 
@@ -90,13 +92,22 @@ class MilkMoveEnvironment(PickPlaceEnvironment):
     def _go_on(self, left: float) -> float:
         """One step of the path; what is left of it then [m]."""
         pose = self.object_pose
-        offset = self.in_bin
-        leaving = (np.abs(offset) > self.room(MARGIN_M)) & (np.sign(offset) == np.sign(self._direction))
-        self._direction = np.where(leaving, -self._direction, self._direction)
-        outwards = pose[:2] - self.base
-        if np.linalg.norm(outwards) > REACH_M and outwards @ self._direction > 0:
-            self._direction = -self._direction
+        self._turn_back(pose[:2] - self.base)
         stride = min(left, self._options.speed / RATE_HZ)
         pose[:2] += stride * self._direction
         self.put_object(pose)
         return left - stride
+
+    def _turn_back(self, outwards: ndarray) -> None:
+        """Away from walls, and from where the arm does not reach. ``outwards``: from the arm's base to the carton [m].
+
+        After two turns it heads for the middle of the bin: between a wall and the end of the reach it would tremble.
+        """
+        offset = self.in_bin
+        leaving = (np.abs(offset) > self.room(MARGIN_M)) & (np.sign(offset) == np.sign(self._direction))
+        direction = np.where(leaving, -self._direction, self._direction)
+        if np.linalg.norm(outwards) > REACH_M and outwards @ direction > 0:
+            direction = -direction
+        if (direction != self._direction).any():
+            self._turns += 1
+            self._direction = direction if self._turns <= 2 else -offset / np.linalg.norm(offset)

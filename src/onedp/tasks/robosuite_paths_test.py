@@ -58,15 +58,22 @@ def test_no_path_leads_out_of_the_arms_reach() -> None:
         return float(np.linalg.norm(env.object_pose[:2] - env.base))
 
     turned = 0
-    for seed in range(60):
+    for seed in [
+        *range(62),
+        107,
+        442,
+    ]:  # of these 55, 59, 60, 107 and 442 begin between a wall and the end of the reach
         env.reset(seed)
-        start, direction, left = distance(), env._direction, 0.1
+        start, direction, left, turns = distance(), env._direction, 0.1, 0
         farthest = start
         while left > 1e-9:
             left = env._go_on(left)
             farthest = max(farthest, distance())
+            turns += (env._direction != direction).any()
+            direction = env._direction
         assert farthest < max(start, REACH_M) + 0.006
-        turned += (env._direction != direction).any()
+        assert turns <= 3  # it does not tremble
+        turned += turns > 0
     assert turned >= 5
 
 

@@ -106,7 +106,7 @@ def run_training(
             if diagnosis_due(state, config) or state.step == last:
                 numbers = diagnose(method, state, data, config, accelerator)
                 log.write_diagnostics(state, numbers)
-                if state.best is not None:
+                if state.best is not None and (state.best.wants(state.step) or state.step == config.steps):
                     state.best.look(state.step, numbers, newest_weights(method, state), accelerator)
             if at_milestone is not None and state.step in method.milestones:
                 at_milestone(method.milestones[state.step], state)  # before a checkpoint says that it was done

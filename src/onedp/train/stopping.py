@@ -43,7 +43,7 @@ class BestSoFar:
         return self.not_better >= self.patience
 
     def wants(self, step: int) -> bool:
-        """Whether the result after ``step`` steps is to be diagnosed."""
+        """Whether the result after ``step`` steps is judged."""
         return step > self.from_step and (step - self.from_step) % self.every == 0
 
     def look(self, step: int, diagnostics: Mapping[str, float], weights: Mapping[str, Tensor], on: Accelerator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -84,6 +85,13 @@ def test_a_run_that_diagnoses_nothing_else_looks_often_enough_to_stop(distil) ->
     policy, _ = distil("patient", replace(loop(10, patience=2), diagnose_every=1000))
     assert policy is not None  # looks after steps 4 to 10, at 0.1, 0.1 (no better), 0.1
     assert (policy.provenance["best_step"], policy.provenance["last_step"]) == (4, 6)
+
+
+def test_what_is_diagnosed_beside_is_not_judged(distil, monkeypatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "DISTANCES", [0.5])
+    policy, _ = distil("patient", loop(43, patience=3))  # 40 steps of matching, so each second one is judged
+    assert policy is not None
+    assert (policy.provenance["best_step"], policy.provenance["last_step"]) == (5, 11)
 
 
 @pytest.mark.parametrize("method", ["onedp", "onedp-s", "onedp-d", "regression", "consistency-policy"])
