@@ -48,8 +48,8 @@ class Recipe:
     """Of all steps; the tracker alone, between regression and matching. None: the preset's (0.04)."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Optimizer (generator, tracker, regression) to a factor on the preset's rate."""
-    regression_warmup: float | None = None
-    """Linear warm-up of the regression's rate as a share of its steps; None: the preset's 50 steps."""
+    regression_warmup: int | None = None
+    """Linear warm-up of the regression's rate [steps]; None: the preset's 50, or a twentieth of its steps."""
     acting_noise: float = 1.0
     """Factor on the input noise when acting."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,9 +70,8 @@ class Recipe:
             optimizer = getattr(config, name)
             changes[name] = dataclasses.replace(optimizer, lr=factor * optimizer.lr)
         if self.regression_warmup is not None:
-            phase = int(changes.get("regression_steps", config.regression_steps))
             optimizer = changes.get("regression", config.regression)
-            changes["regression"] = dataclasses.replace(optimizer, warmup_steps=int(self.regression_warmup * phase))
+            changes["regression"] = dataclasses.replace(optimizer, warmup_steps=self.regression_warmup)
         return dataclasses.replace(config, **changes)
 
     def sampler(self) -> str:
@@ -131,7 +130,7 @@ LEVERS: dict[str, Recipe] = {
     "initial level 10": changed(BASE, initial_level=10.0),
     "regression kept x 0.1": changed(BASE, regression_weight=0.1),
     "regression kept x 1": changed(BASE, regression_weight=1.0),
-    "regression warm-up 5 %": changed(BASE, regression_warmup=0.05),
+    "regression warm-up 50 steps": changed(BASE, regression_warmup=50),
     "annealed levels": changed(BASE, annealed=True),
     "Fisher divergence": changed(BASE, divergence="fisher"),
     "critic x 0.01": changed(BASE, adversarial_weight=0.01),

@@ -41,6 +41,10 @@ class OptimizerConfig:
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise OneDPError(f"clip_norm must be positive, or None for no clipping; it is {self.clip_norm}.")
 
+    def with_warmup_within(self, phase_steps: int) -> OptimizerConfig:
+        """The same with a warm-up of a twentieth of ``phase_steps`` at the most, but of one step."""
+        return dataclasses.replace(self, warmup_steps=min(self.warmup_steps, max(1, phase_steps // 20)))
+
 
 @dataclass(frozen=True)
 class EmaConfig:
@@ -92,6 +96,10 @@ class MethodConfig:
             if isinstance(value, OptimizerConfig)
         }
         return dataclasses.replace(self, **scaled)  # type: ignore[type-var]
+
+    def with_warmups_within(self: Config, steps: int) -> Config:
+        """The same with warm-ups that are short against their phases in a run of ``steps`` steps."""
+        return self
 
     def with_phases_scaled(self: Config, share: float) -> Config:
         """The same for a run of ``share`` times as many steps: phases counted in steps keep their share of it."""
@@ -248,3 +256,7 @@ class OneDpConfig(MethodConfig):
             regression_pairs=math.ceil(self.regression_pairs * share),
             tracker_warmup=math.floor(self.tracker_warmup * share),
         )
+
+    def with_warmups_within(self, steps: int) -> OneDpConfig:
+        """That of the regression: 50 steps of warm-up are most of the learning of a short one."""
+        return dataclasses.replace(self, regression=self.regression.with_warmup_within(self.regression_steps))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from onedp.errors import OneDPError
-from onedp.methods.config import EmaConfig, OptimizerConfig
+from onedp.methods.config import EmaConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.presets import fitted
+from onedp.methods.table import recipe
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,22 @@ def test_impossible_optimizers_are_refused(options, message):
 def test_impossible_averages_are_refused():
     with pytest.raises(OneDPError, match="a decay in"):
         EmaConfig(max_decay=1.0)
+
+
+@pytest.mark.parametrize("method", ["onedp", "onedp-s", "regression", "regression-fine", "going-on"])
+def test_warm_ups_of_short_distillations_are_a_twentieth_of_their_phase(method: str) -> None:
+    """And those of the presets' own lengths are what they were."""
+    preset = recipe(method)
+
+    def regression(steps: int) -> OptimizerConfig:
+        config = fitted(preset, steps)
+        optimizer = config.regression if isinstance(config, OneDpConfig) else config.optimizer  # type: ignore[attr-defined]
+        assert isinstance(optimizer, OptimizerConfig)
+        return optimizer
+
+    assert regression(preset.steps).warmup_steps == 50
+    assert fitted(preset, preset.steps) == preset.config
+    short = fitted(preset, 100)
+    phase = short.regression_steps if isinstance(short, OneDpConfig) else 100
+    assert regression(100).warmup_steps == phase // 20 > 0
+    assert fitted(recipe("denoising"), 100) == recipe("denoising").config  # a teacher's is not touched

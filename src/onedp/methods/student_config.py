@@ -41,6 +41,10 @@ class PairsConfig(MethodConfig):
         """The pairs."""
         return replace(self, pairs=math.ceil(self.pairs * share))
 
+    def with_warmups_within(self, steps: int) -> PairsConfig:
+        """That of the one optimizer."""
+        return replace(self, optimizer=self.optimizer.with_warmup_within(steps))
+
 
 @dataclass(frozen=True)
 class RegressionConfig(PairsConfig):
