@@ -21,7 +21,7 @@ MARGIN_M = 0.06
 """A path that comes so near to a wall of the bin goes back from there."""
 REACH_M = 0.74
 """And so far from the arm's base, seen from above. Over 0.8 m the elbow comes to its stop, and a stretched arm that is
-pulled straight back does not bend again: one scripted expert in twenty never came away from there."""
+pulled straight back does not bend again: the scripted expert never came away from there (start 9, in the test)."""
 
 
 @dataclass(frozen=True)
