@@ -37,10 +37,11 @@ class Preset:
 def fitted(preset: Preset, steps: int, weights: int | None = None, lr: float | None = None) -> MethodConfig:
     """The recipe for a run of ``steps`` steps of a network with ``weights`` weights (None: a few million).
 
-    Phases keep their share of the steps, and warm-ups of distillations are a twentieth of them at the most: at 2 % of the
-    teacher's training in two-modes 50 steps of warm-up left 0.77 of the samples on a mode, a twentieth 0.92. Rates hold up to the preset's network size and fall with the root of the number of weights above it, that
-    is with the width (as Adam's rates transfer in arXiv 2203.03466). ``lr``: that of the main optimizer, whatever
-    the size.
+    Phases keep their share of the steps, and warm-ups of distillations are a twentieth of them at the most: at 2 %
+    of the teacher's training in two-modes 50 steps of warm-up left 0.77 of the samples on a mode, a twentieth 0.92.
+    Rates hold up to the preset's network size and fall with the root of the number of weights above it, that is
+    with the width (as Adam's rates transfer in arXiv 2203.03466). ``lr``: that of the main optimizer, whatever the
+    size.
     """
     config = preset.config.with_phases_scaled(steps / preset.steps).with_warmups_within(steps)
     if preset.weights is not None and weights is not None and weights > preset.weights:
