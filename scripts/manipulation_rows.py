@@ -59,12 +59,12 @@ RECIPES = {
     "lift-image": Recipe(
         250, 3600, 320, batch_size=64, lr="6e-4", pictures=("--encoder", "light", "--noise-draws", "4")
     ),
-    "lift-45": Recipe(400, 6000, 450, students=BOTH),
-    "coffee-lid": Recipe(500, 8000, 800, noise="1", students=BOTH),
+    "lift-45": Recipe(400, 6000, 450, students=BOTH, edm_students=CONSISTENCY),
+    "coffee-lid": Recipe(500, 8000, 800, noise="1", students=BOTH, edm_students=CONSISTENCY),
     "pose-reset": Recipe(500, 6000, 450, students=BOTH, edm_students=CONSISTENCY),
-    "pnp-milk": Recipe(300, 8000, 450, students=BOTH),
+    "pnp-milk": Recipe(300, 8000, 450, students=BOTH, edm_students=CONSISTENCY),
     "pnp-milk-move": Recipe(500, 8000, 450, students=BOTH, edm_students=CONSISTENCY),
-    "pnp-anything": Recipe(640, 10000, 800, students=BOTH),
+    "pnp-anything": Recipe(640, 10000, 800, students=BOTH, edm_students=CONSISTENCY),
 }
 """Call lift-image with ``--episodes 200``, and MUJOCO_GL=osmesa where there is no display."""
 
@@ -81,6 +81,8 @@ class Options:
     first_seed: int = TEST_STARTS_FROM
     """Seed of the first start; rows of other starts, such as 200000 for tuning, stay in the workspace."""
     workers: int = 1
+    processes: tuple[Literal["ddpm", "edm"], ...] = ("ddpm", "edm")
+    """Teachers to make, with their students. Those of EDM alone can be added to a task on another kind of machine."""
     precision: Literal["bf16", "no"] = "bf16"
     """Of the networks' passes in training: bf16 is faster on a processor with bf16 units, and slower on one without."""
 
@@ -170,12 +172,14 @@ def make(task: str, options: Options) -> None:
         processor_seconds(*collection, "--workers", "1", "--out", data, workspace=workspace)
     if options.first_seed == TEST_STARTS_FROM and (ways := ways_of(workspace / data)):
         note("ways_of_demonstrations", task, ways)
-    make_teacher(task, "ddpm", recipe.students, options)
-    contestants: list[tuple[str, str | None]] = [(f"{task}-ddpm", "ddim:10")]
-    contestants += [(f"{task}-{method}", None) for method in recipe.students]
-    if recipe.edm_students:
-        make_teacher(task, "edm", recipe.edm_students, options)
-        contestants += [(f"{task}-edm", "heun:10"), *((f"{task}-{method}", None) for method in recipe.edm_students)]
+    contestants: list[tuple[str, str | None]] = []
+    for process, sampler, students in (
+        ("ddpm", "ddim:10", recipe.students),
+        ("edm", "heun:10", recipe.edm_students),
+    ):
+        if process in options.processes and students:
+            make_teacher(task, process, students, options)
+            contestants += [(f"{task}-{process}", sampler), *((f"{task}-{method}", None) for method in students)]
     make_rows(task, contestants, options)
 
 

@@ -2,7 +2,7 @@
 # Thin grids of charged latency, 50 starts a cell, for the policies of scripts/manipulation_rows.py, which makes them first:
 #   python scripts/manipulation_rows.py pose-reset --workspace WORKSPACE
 #   scripts/measure_reaction.sh WORKSPACE pose-reset pose-reset@after=3
-# Tasks: TASK or TASK@OPTIONS. What is there already is kept. RESULTS (absolute): another folder than results/.
+# Tasks: TASK or TASK@OPTIONS. Policies that are not there are left out, cells that are there already are kept. RESULTS (absolute): another folder than results/.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python}
@@ -12,17 +12,22 @@ shift
 
 for task in "$@"; do
     name=${task%%@*}
-    one_pass="" few="$name-ddpm@ddim:10"
+    one_pass="" few="" slow=""
     for method in onedp-s onedp-d consistency-policy; do
         if [ -d "$name-$method" ]; then one_pass="$one_pass $name-$method"; fi
     done
+    if [ -d "$name-ddpm" ]; then few="$name-ddpm@ddim:10" slow="$name-ddpm@ddpm:100"; fi
     if [ -d "$name-consistency-policy" ]; then few="$few $name-consistency-policy@consistency:3"; fi
+    if [ -z "$one_pass$few" ]; then
+        echo "$PWD holds no policy of $name. Make them: python scripts/manipulation_rows.py $name --workspace $PWD" >&2
+        exit 2
+    fi
     cells() { # latencies, executors, policies
         # shellcheck disable=SC2086
-        "$python" "$root/benchmarks/latency_grid.py" --tasks "$task" --latencies $1 --executors $2 --policies $3 \
-            --replan 8 --starts 50 --folder "$results/realtime-$name"
+        [ -z "$3" ] || "$python" "$root/benchmarks/latency_grid.py" --tasks "$task" --latencies $1 --executors $2 \
+            --policies $3 --replan 8 --starts 50 --folder "$results/realtime-$name"
     }
-    cells "paper 0" sync "$one_pass $few $name-ddpm@ddpm:100"
-    cells paper "drop-late rtc" "$few $name-ddpm@ddpm:100"
+    cells "paper 0" sync "$one_pass $few $slow"
+    cells paper "drop-late rtc" "$few $slow"
     cells paper drop-late "$one_pass"
 done
