@@ -2,7 +2,8 @@
 # Thin grids of charged latency, 50 starts a cell, for the policies of scripts/manipulation_rows.py, which makes them first:
 #   python scripts/manipulation_rows.py pose-reset --workspace WORKSPACE
 #   scripts/measure_reaction.sh WORKSPACE pose-reset pose-reset@after=3
-# Tasks: TASK or TASK@OPTIONS. Policies that are not there are left out, cells that are there already are kept. RESULTS (absolute): another folder than results/.
+# Tasks: TASK or TASK@OPTIONS. Policies that are not there are left out, cells that are there already are kept.
+# RESULTS (absolute): another folder than results/.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python}
@@ -23,8 +24,9 @@ for task in "$@"; do
         exit 2
     fi
     cells() { # latencies, executors, policies
+        case $3 in *[!\ ]*) ;; *) return 0 ;; esac
         # shellcheck disable=SC2086
-        [ -z "$3" ] || "$python" "$root/benchmarks/latency_grid.py" --tasks "$task" --latencies $1 --executors $2 \
+        "$python" "$root/benchmarks/latency_grid.py" --tasks "$task" --latencies $1 --executors $2 \
             --policies $3 --replan 8 --starts 50 --folder "$results/realtime-$name"
     }
     cells "paper 0" sync "$one_pass $few $slow"
