@@ -1,9 +1,9 @@
 #!/bin/sh
 # The cells of results/realtime with 100 starts: shipped policies, a Consistency Policy of the shipped EDM teacher with a
 # tenth of its training in counted passes (245 steps), and a student that learned to go on from chunks. What is there
-# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, slow (DDPM-100), or
-# reset (results/realtime-pusht-reset: the T is put elsewhere once, 50 starts), default all. ROWS (absolute): another
-# folder for the cells.
+# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, measured (latencies
+# of this machine), slow (DDPM-100), reset or reset-slow (results/realtime-pusht-reset: the T is put elsewhere once, 50
+# starts), default all. ROWS (absolute): another folder for the cells.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 onedp=${ONEDP:-onedp}
@@ -43,18 +43,28 @@ case "$part" in all | going-on)
     cells paper "sync drop-late rtc" going-on
     ;;
 esac
+# Measured here (results/pusht-keypoints-latency.json): DDIM-10 100 ms, which are 5 ticks, DDPM-100 1.026 s. One pass is
+# one tick, as on the paper's V100.
+case "$part" in all | measured)
+    cells 0.1 "sync drop-late rtc" pusht-keypoints-ddpm@ddim:10
+    cells 1.026 sync pusht-keypoints-ddpm@ddpm:100
+    ;;
+esac
 case "$part" in all | slow)
     cells "0 paper" sync pusht-keypoints-ddpm@ddpm:100
     cells paper "drop-late ensemble rtc" pusht-keypoints-ddpm@ddpm:100
     ;;
 esac
+tasks="pusht-reset pusht-reset@after=30"
+starts=50
+rows=${ROWS:-$root/results/realtime-pusht-reset}
 case "$part" in all | reset)
-    tasks=pusht-reset
-    starts=50
-    rows=${ROWS:-$root/results/realtime-pusht-reset}
     shipped="pusht-keypoints-onedp-s pusht-keypoints-onedp-d pusht-keypoints-ddpm@ddim:10"
     cells "0 paper" sync "$shipped"
     cells paper "drop-late rtc" "$shipped"
+    ;;
+esac
+case "$part" in all | reset-slow)
     cells "0 paper" sync pusht-keypoints-ddpm@ddpm:100
     cells paper "drop-late rtc" pusht-keypoints-ddpm@ddpm:100
     ;;
