@@ -3,8 +3,9 @@
 # A row that is there already is not measured again: remove its file first. Run nothing else meanwhile.
 # WORKERS=1 leaves a core to something else; scores do not depend on it, latencies may.
 set -eu
-cd "$(dirname "$0")/.."
-onedp=${ONEDP:-onedp}
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+cd "$root"
 
 row() { # task, policy, sampler ("own": the policy's), starts
     label=$(echo "$3" | sed 's/://; s/:/-x/')
