@@ -25,6 +25,9 @@ all | ddpm)
     row pusht-keypoints pusht-keypoints-onedp-d own 2000
     row pusht-keypoints pusht-keypoints-ddpm one-step 500
     row pusht-keypoints pusht-keypoints-ddpm ddim:1 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:2 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:4 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:20 500
     row pusht-keypoints pusht-keypoints-ddpm ddpm:100 500
     ;;
 esac
@@ -40,6 +43,7 @@ case "${1:-all}" in
 all | edm)
     row pusht-keypoints pusht-keypoints-edm heun:10 2000
     row pusht-keypoints pusht-keypoints-edm-onedp-s own 2000
+    row pusht-keypoints pusht-keypoints-edm heun:1 500
     row pusht-keypoints pusht-keypoints-edm heun:18 500
     row pusht-keypoints pusht-keypoints-edm one-step 500
     ;;
