@@ -4,6 +4,9 @@
 
 Push-T from the first state of every human demonstration, which the teacher was trained on and the student never saw
 (it was distilled on roll-outs of the teacher). Several draws of noise a start; intervals are over starts.
+
+With ``--step`` from a later state of every recorded episode: who finds a way on from where a student was lost?
+results/lost-states/recovery.json (scripts/measure_lost_states.sh).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from tqdm import tqdm
 
 from onedp.data.config import ReadingConfig
 from onedp.data.readers import open_recording
+from onedp.errors import OneDPError
 from onedp.evaluate.compare import Contestant
 from onedp.evaluate.results import BOOTSTRAP_SEED
 from onedp.evaluate.rollout import groups_of, run_group
@@ -45,12 +49,14 @@ class Options:
     """POLICY@SAMPLER; the first is the reference."""
     draws: int = 3
     """Episodes from each start, with other noise."""
+    step: int = 0
+    """Of the episodes, whose states are the starts; shorter episodes are left out."""
     json: Path = Path("results/training-starts.json")
 
 
 @dataclass
 class FromDemonstrations:
-    """Push-T that begins where a demonstration did."""
+    """Push-T that begins in recorded states."""
 
     task: Task
     starts: ndarray
@@ -65,11 +71,15 @@ class FromDemonstrations:
         return self._env.reset_to(self.starts[(seed - FIRST_SEED) // self.draws], seed)
 
 
-def first_states(demonstrations: Path) -> ndarray:
-    """``(n, 5)``, one a demonstration."""
+def states_at(step: int, demonstrations: Path) -> ndarray:
+    """``(n, 5)``, one for each episode that has so many steps; raises ``OneDPError`` where none has."""
     episodes = open_recording(demonstrations, ReadingConfig()).episodes(["state"])
     states, ends = np.asarray(episodes.arrays["state"]), np.asarray(episodes.ends)
-    return states[np.concatenate([[0], ends[:-1]])].astype(np.float64)
+    wanted = np.concatenate([[0], ends[:-1]]) + step
+    if not (wanted < ends).any():
+        longest = np.diff(ends, prepend=0).max()
+        raise OneDPError(f"No episode of {demonstrations} has a step {step}; the longest has {longest} steps.")
+    return states[wanted[wanted < ends]].astype(np.float64)
 
 
 def run(contestant: Contestant, starts: ndarray, draws: int) -> dict[str, ndarray]:
@@ -89,7 +99,7 @@ def run(contestant: Contestant, starts: ndarray, draws: int) -> dict[str, ndarra
 def main(options: Options) -> None:
     """Run all, compare with the first, write."""
     torch.set_num_threads(1)
-    starts = first_states(options.demonstrations)
+    starts = states_at(options.step, options.demonstrations)
     found = {text: run(Contestant.parse(text), starts, options.draws) for text in options.policies}
     reference = found[options.policies[0]]
     rows = []
@@ -110,6 +120,7 @@ def main(options: Options) -> None:
             "hardware": hardware("cpu"),
             "date": datetime.date.today().isoformat(),
             "starts": len(starts),
+            "step": options.step,
             "draws": options.draws,
             "intervals": "95 %, BCa bootstrap over starts; differences to the first policy are paired by start",
             "rows": rows,
