@@ -27,7 +27,8 @@ from onedp.errors import OneDPError
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
 from onedp.machine import command_line
-from onedp.methods.config import EmaConfig, OneDpConfig
+from onedp.methods.config import EmaConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import fitted
 from onedp.methods.table import recipe
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from onedp.errors import OneDPError
-from onedp.methods.config import EmaConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import EmaConfig, OptimizerConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import fitted
 from onedp.methods.table import recipe
 

@@ -23,13 +23,13 @@ from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
-from onedp.methods.config import OneDpConfig
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.distillation import gradient_at, require_deterministic
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.pairs import PairPool, Rows, forecast_pairs, kept_pairs, make_pairs
 from onedp.methods.regression import one_step_student, regression_loss
 

@@ -14,9 +14,10 @@ from onedp.diffusion.samplers import Ddim, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
 from onedp.errors import OneDPError
 from onedp.methods import onedp as onedp_module
-from onedp.methods.config import OneDpConfig, OptimizerConfig
+from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Batch
 from onedp.methods.onedp import OneDp, onedp_gradient
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.mlp import Mlp
 
 CHUNK = (4, 2)

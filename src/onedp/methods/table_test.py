@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from onedp.errors import OneDPError
-from onedp.methods.config import DenoisingConfig, MethodConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig, MethodConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import ONEDP_S, fitted
 from onedp.methods.student_config import ProgressiveConfig
 from onedp.methods.table import (

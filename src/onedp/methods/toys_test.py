@@ -18,12 +18,13 @@ from onedp.errors import OneDPError, TrainingError
 from onedp.methods import trajectory
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
 from onedp.methods.cloning_config import CloningConfig, MeanFlowConfig, MipConfig
-from onedp.methods.config import DenoisingConfig, MethodConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import DenoisingConfig, MethodConfig, OptimizerConfig
 from onedp.methods.distillation import gradient_at, ode_step, pseudo_huber
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.meanflow import average_velocity_target
 from onedp.methods.method import Batch, Method, Setting
 from onedp.methods.onedp import OneDp
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.progressive import Progressive, stage_ends, two_step_target
 from onedp.methods.student_config import (
     ConsistencyConfig,

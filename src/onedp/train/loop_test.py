@@ -14,9 +14,10 @@ from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import TrainingError
-from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import DenoisingConfig, EmaConfig, OptimizerConfig
 from onedp.methods.denoising import Denoising
 from onedp.methods.onedp import OneDp
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig, NetworkConfig, UnetConfig
 from onedp.train.config import LoopConfig
