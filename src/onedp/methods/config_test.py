@@ -31,6 +31,20 @@ def test_impossible_averages_are_refused():
         EmaConfig(max_decay=1.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "d", "warm_start": "consistency", "regression_steps": 1}, "variant d is asked at none"),
+        ({"warm_start": "consistency"}, "A consistency warm start needs regression_steps"),
+        ({"warm_start": "consistency", "regression_steps": 1, "regression_pairs": 1, "input_noise_scale": 0.25},
+         "input_noise_scale must be 1; it is 0.25"),
+    ],
+)  # fmt: skip
+def test_warm_starts_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(OneDPError, match=message):
+        OneDpConfig(**options)
+
+
 @pytest.mark.parametrize("method", ["onedp", "onedp-s", "regression", "regression-fine", "going-on"])
 def test_warm_ups_of_short_distillations_are_a_twentieth_of_their_phase(method: str) -> None:
     """And those of the presets' own lengths are what they were."""

@@ -49,6 +49,9 @@ class OneDpConfig(MethodConfig):
     """Updates of the tracker alone before the generator starts to move."""
     regression_steps: int = 0
     """Steps of regression on the teacher's own ODE solutions before distribution matching; 0 as in the paper."""
+    warm_start: Literal["regression", "consistency"] = "regression"
+    """Loss of those steps: regression, or consistency distillation from the same solutions with the same optimizer and
+    pseudo-Huber scale (variant s). The generator then asks its network at pure noise, unless told another level."""
     regression_pairs: int = 0
     """Teacher solutions made for it (one teacher sampling each); at least one where there are regression steps."""
     regression: OptimizerConfig = field(
@@ -80,6 +83,8 @@ class OneDpConfig(MethodConfig):
     """Factor on the student's input noise when it acts (variant s)."""
 
     def __post_init__(self) -> None:
+        self._check_warm_start()
+        self._check_noise()
         if self.regression_steps and not self.regression_pairs:
             raise OneDPError("regression_steps need regression_pairs: how many teacher solutions to regress on.")
         if self.regression_weight < 0 or (self.regression_weight > 0 and not self.regression_pairs):
@@ -98,6 +103,24 @@ class OneDpConfig(MethodConfig):
                 raise OneDPError(f"The levels of distribution matching end ({high:g}) below their start ({low:g}).")
         if self.tracker_updates < 1:
             raise OneDPError(f"tracker_updates must be at least 1, it is {self.tracker_updates}.")
+
+    def _check_warm_start(self) -> None:
+        if self.warm_start != "consistency":
+            return
+        if self.variant == "d":
+            raise OneDPError(
+                "A consistency warm start teaches an answer to every noise, and variant d is asked at none: use "
+                "warm_start regression, or variant s."
+            )
+        if not self.regression_steps:
+            raise OneDPError("A consistency warm start needs regression_steps: how long it takes.")
+        if self.input_noise_scale != 1:
+            raise OneDPError(
+                "A consistency warm start teaches answers to all of the noise, so input_noise_scale must be 1; it is "
+                f"{self.input_noise_scale:g}."
+            )
+
+    def _check_noise(self) -> None:
         if self.input_noise_scale <= 0 or (self.regression_huber is not None and self.regression_huber <= 0):
             raise OneDPError(
                 f"input_noise_scale ({self.input_noise_scale}) and regression_huber ({self.regression_huber}) must be "

@@ -328,6 +328,16 @@ def test_a_student_may_predict_the_chunk_though_its_teacher_predicts_the_noise()
     assert said.std() > 0.1
 
 
+def test_a_student_that_predicts_the_noise_cannot_start_from_pure_noise():
+    config = OneDpConfig(warm_start="consistency", regression_steps=3, regression_pairs=20)
+    with pytest.raises(OneDPError, match=r"predicts the noise, .* next to nothing\. Use parameterization x0"):
+        OneDp(config, teacher_of(CosineDdpm(), 0.2, "eps"), Ddim(10), steps=10)
+    method = OneDp(replace(config, parameterization="x0"), teacher_of(CosineDdpm(), 0.2, "eps"), Ddim(10), steps=10)
+    assert (method.networks["generator"].parameterization, method.sampler().level) == ("x0", 95.0)
+    nearer = OneDp(replace(config, initial_level=65), teacher_of(CosineDdpm(), 0.2, "x0"), Ddim(10), steps=10)
+    assert nearer.sampler().level == 65
+
+
 def test_another_prediction_needs_a_regression_phase():
     for variant in ("s", "d"):
         config = OneDpConfig(variant=variant, parameterization="x0")
