@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.errors import OneDPError
+from onedp.methods.input_noise import add_gain
 from onedp.methods.method import trainable_copy
 from onedp.methods.onedp_config import OneDpConfig
 
@@ -21,6 +22,8 @@ def initial_generator(config: OneDpConfig, teacher: Denoiser, student: Denoiser 
             "A consistency warm start teaches answers to pure noise. A student that predicts the noise, as its teacher "
             "does, has none there: its chunk is divided by next to nothing. Use parameterization x0."
         )
+    if config.matching_noise == "learned":
+        add_gain(generator)
     return generator
 
 

@@ -128,10 +128,10 @@ class Method(ABC):
 
     @abstractmethod
     def sampler(self) -> Sampler:
-        """How the trained policy acts."""
+        """How the trained policy acts; asked after ``finished``, it belongs to the network made there last."""
 
     def finished(self, network: Denoiser) -> Denoiser:
-        """The network to save and act with, made of the trained one."""
+        """The network to save and act with, made of the trained one, which is left as it is."""
         return network
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:

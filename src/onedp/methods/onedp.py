@@ -29,6 +29,7 @@ from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.distillation import gradient_at, require_deterministic
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.generator import initial_generator
+from onedp.methods.input_noise import LOG_GAIN, annealed_noise, gain_of, without_gain
 from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or, pure_noise_level
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
 from onedp.methods.onedp_config import OneDpConfig
@@ -87,7 +88,8 @@ class OneDp(Method):
         self.needs_pairs = bool(config.regression_steps) or max(config.adversarial_weight, config.regression_weight) > 0
         if self.needs_pairs:
             require_deterministic(teacher_sampler.draws, teacher_sampler.label)
-        self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps)}
+        factors = {LOG_GAIN: config.noise_gain_lr / config.generator.lr} if config.matching_noise == "learned" else {}
+        self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps, factors)}
         if config.regression_steps:
             warm_start = OptimizerRole("generator", config.regression, 0, config.regression_steps)
             self.optimizers[config.warm_start] = warm_start
@@ -99,6 +101,7 @@ class OneDp(Method):
         self.averaged = {"generator": config.ema} if config.ema else {}
         self.result = "generator"
         self.measure, self.settled_step = "energy_distance", matching
+        self._acting_noise = config.acting_noise_scale
         self._pairs: PairPool | None = None
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
@@ -142,8 +145,15 @@ class OneDp(Method):
 
     def sampler(self) -> OneStep:
         """The generator's level; no noise for variant D (z = 0)."""
-        scale = 0.0 if self.config.variant == "d" else self.config.acting_noise_scale
+        scale = 0.0 if self.config.variant == "d" else self._acting_noise
         return replace(self.one_step, noise_scale=scale, clip=self.teacher_sampler.clip)
+
+    def finished(self, network: Denoiser) -> Denoiser:
+        """A learned factor on the noise leaves the network and becomes the sampler's."""
+        if self.config.matching_noise != "learned":
+            return network
+        self._acting_noise = gain_of(network).item()
+        return without_gain(network)
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Brief 9.3: student against teacher and, in variant S, against its tracker."""
@@ -151,15 +161,15 @@ class OneDp(Method):
             network, self.teacher, self.networks.get("tracker"), self.sampler(), self.teacher_sampler, batch, generator
         )
 
-    def _student_actions(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+    def _student_actions(self, batch: Batch, step: int, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
         student = self.networks["generator"]
-        z = self._student_noise(batch, generator)
+        z = self._student_noise(batch, step, generator)
         return self.one_step.generate(student, student.encode(batch.nobs), z)
 
     def _tracker_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoising training of the generator score network on the student's own, detached actions (their eq. 6)."""
         with torch.no_grad():
-            actions = self._student_actions(batch, generator)
+            actions = self._student_actions(batch, step, generator)
         loss = denoising_loss(self.networks["tracker"], actions, batch, generator)
         numbers = {"tracker_loss": loss.detach()}
         if self.config.adversarial_weight > 0:
@@ -186,7 +196,7 @@ class OneDp(Method):
 
     def _generator_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Their eq. 5 (S) and 8 (D) as an inner product with a detached gradient."""
-        actions = self._student_actions(batch, generator)
+        actions = self._student_actions(batch, step, generator)
         t = self._levels(len(batch), step, generator)
         eps = normal(actions.shape, generator)
         with torch.no_grad():
@@ -228,11 +238,17 @@ class OneDp(Method):
             high = high + progress * (self.final_high - high)
         return self.teacher.schedule.times_between(n, low, high, generator)
 
-    def _student_noise(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+    def _student_noise(self, batch: Batch, step: int, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+        """What the student reads while it is matched; warm starts read all of the noise."""
         shape = (len(batch), *self.teacher.chunk_shape)
         if self.config.variant == "d":
             return torch.zeros(shape, device=generator.device)
-        return normal(shape, generator)
+        z = normal(shape, generator)
+        if self.config.matching_noise == "learned":
+            return gain_of(self.networks["generator"]) * z
+        if self.config.matching_noise == "annealed":
+            return annealed_noise(step, self.settled_step, self.steps - 1, self.config.acting_noise_scale) * z
+        return z
 
 
 def onedp_gradient(

@@ -32,7 +32,8 @@ class OneDpConfig(MethodConfig):
     )
     """Optimizer of the generator score network (variant s)."""
     initial_level: float | None = None
-    """Level at which the generator asks its network; None: step 65 of 100 (DDPM) or sigma 2.5 (EDM)."""
+    """Level at which the generator asks its network; None: step 65 of 100 (DDPM) or sigma 2.5 (EDM); after a warm start
+    by consistency pure noise."""
     input_noise_scale: float = 1.0
     """Factor on the noise as the generator's network reads it; below 1 there is less of it to cancel (paper: 1)."""
     level_low: float | None = None
@@ -81,6 +82,12 @@ class OneDpConfig(MethodConfig):
     """Average of the generator that is saved; None saves the last weights, as the paper."""
     acting_noise_scale: float = 1.0
     """Factor on the student's input noise when it acts (variant s)."""
+    matching_noise: Literal["whole", "annealed", "learned"] = "whole"
+    """Factor on it during distribution matching (variant s): 1 as in the paper; linearly from 1 to
+    ``acting_noise_scale``; or a number that is learned from 1 on with the generator's loss, and acted with."""
+    noise_gain_lr: float = 0.01
+    """Learning rate of that number's logarithm, under the schedule of ``generator``; of no network, so no network's
+    size scales it."""
 
     def __post_init__(self) -> None:
         self._check_warm_start()
@@ -128,6 +135,20 @@ class OneDpConfig(MethodConfig):
             )
         if self.acting_noise_scale <= 0:
             raise OneDPError("acting_noise_scale must be positive; for a deterministic policy use --method onedp-d.")
+        if not (math.isfinite(self.noise_gain_lr) and self.noise_gain_lr > 0):
+            raise OneDPError(f"noise_gain_lr must be a positive number, not {self.noise_gain_lr}.")
+        if self.matching_noise != "whole" and self.variant == "d":
+            raise OneDPError(f"There is no noise in variant d that could be {self.matching_noise}: use variant s.")
+        if self.matching_noise == "learned" and self.acting_noise_scale != 1:
+            raise OneDPError(
+                "A learned matching_noise is what the student acts with: leave acting_noise_scale at 1, it is "
+                f"{self.acting_noise_scale:g}."
+            )
+        if self.matching_noise == "annealed" and self.acting_noise_scale == 1:
+            raise OneDPError(
+                "An annealed matching_noise goes from 1 to acting_noise_scale, which is 1: nothing would change. Give "
+                "another acting_noise_scale."
+            )
 
     def with_phases_scaled(self, share: float) -> OneDpConfig:
         """Regression, its pairs and the tracker's warm-up; a step is left for matching, however few there are."""

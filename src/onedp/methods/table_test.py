@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from onedp.diffusion.samplers import OneStep
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig, MethodConfig
+from onedp.methods.input_noise import LOG_GAIN
 from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import ONEDP_S, fitted
 from onedp.methods.student_config import ProgressiveConfig
@@ -132,11 +133,13 @@ def test_a_student_may_have_a_network_of_its_own(tmp_path, data, teachers):
 @pytest.mark.parametrize(
     ("process", "changes"),
     [
+        ("ddpm", {"matching_noise": "learned", "acting_noise_scale": 1.0}),
+        ("edm", {"matching_noise": "annealed", "acting_noise_scale": 0.5}),
         ("edm", {"warm_start": "consistency", "input_noise_scale": 1.0}),
         ("ddpm", {"warm_start": "consistency", "input_noise_scale": 1.0, "parameterization": "x0"}),
         ("flow", {"warm_start": "consistency", "input_noise_scale": 1.0}),
     ],
-    ids=["consistency-edm", "consistency-ddpm", "consistency-flow"],
+    ids=["learned", "annealed", "consistency-edm", "consistency-ddpm", "consistency-flow"],
 )
 def test_levers_of_onedp_train_resume_exactly_and_save_what_any_student_is(process, changes, tmp_path, data, teachers):
     changes = {"regression_steps": 3, "tracker_warmup": 1, **changes}
@@ -156,7 +159,13 @@ def test_levers_of_onedp_train_resume_exactly_and_save_what_any_student_is(proce
     chunk = whole.infer(whole.spec.fake_observation(3, rng), rng.standard_normal((3, *whole.noise_shape)))
     assert np.isfinite(chunk).all()
     assert isinstance(whole.sampler, OneStep)
-    assert whole.sampler.noise_scale == config.acting_noise_scale
+    if config.matching_noise == "learned":
+        average = load_file(tmp_path / "whole" / "run" / "checkpoint" / "state.safetensors")[
+            f"ema/generator/{LOG_GAIN}"
+        ]
+        assert whole.sampler.noise_scale == pytest.approx(float(np.exp(average)), rel=1e-6) != 1
+    else:
+        assert whole.sampler.noise_scale == config.acting_noise_scale
 
 
 def test_few_step_students_are_no_teachers(tmp_path, data, teachers):
@@ -219,7 +228,7 @@ def test_the_recommended_recipe_follows_the_teachers_process():
 def test_a_config_is_what_it_was_before_it_got_a_field_that_it_does_not_use():
     """So that runs and results of before are found."""
     plain = OneDpConfig()
-    assert not {"regression_weight", "warm_start"} & set(method_to_json(plain))
+    assert not {"regression_weight", "warm_start", "matching_noise", "noise_gain_lr"} & set(method_to_json(plain))
     kept = OneDpConfig(regression_pairs=5, regression_weight=0.5)
     assert method_to_json(kept)["regression_weight"] == 0.5
     for config in (plain, kept):
