@@ -1,13 +1,12 @@
 #!/bin/sh
 # results/realtime-lift from nothing: demonstrations, teachers, students, and the cells, 100 starts each.
 # What is there already is kept, so it goes on where it was. Usage: measure_lift_moving.sh [WORKSPACE [PART]]
-# PART: policies, latencies, executors, going-on, whole-chunks, or measured; default
-# all.
+# PART: policies, latencies, executors, going-on, whole-chunks, or measured; default all. ROWS: another folder for the
+# cells.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
-onedp=${ONEDP:-onedp}
-python=${PYTHON:-python}
-rows=${ROWS:-$root/results/realtime-lift}
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+rows=$(absolute "${ROWS:-$root/results/realtime-lift}")
 part=${2:-all}
 mkdir -p "${1:-runs/lift-moving}"
 cd "${1:-runs/lift-moving}"

@@ -27,7 +27,7 @@ from onedp.export.export import export_policy
 from onedp.files import write_json
 from onedp.machine import command_line
 from onedp.nets.build import build_denoiser
-from onedp.nets.config import NETWORK_SIZES
+from onedp.nets.config import NETWORK_SIZES, EncoderName
 from onedp.nets.encoder_choice import named_encoder
 from onedp.policy import TorchPolicy, load_policy, save_policy
 from onedp.tasks import PUSHT_KEYPOINTS
@@ -37,7 +37,7 @@ STATE = PUSHT_KEYPOINTS.spec
 POSE = FieldSpec("agent_pos", (2,), "px")
 PICTURE = replace(STATE, observations=(FieldSpec("image", (96, 96, 3), "1", "uint8"), POSE))
 POINTS = replace(STATE, observations=(FieldSpec("points", (512, 3), "m"), POSE))
-CASES = {
+CASES: dict[str, tuple[str, EncoderName, PolicySpec]] = {
     **{name: (name, "state", STATE) for name in NETWORK_SIZES if name != "unet-large"},
     "unet + light, 96 px": ("unet", "light", PICTURE),
     "unet + resnet18, 96 px": ("unet", "resnet18", PICTURE),

@@ -3,8 +3,9 @@
 # A row that is there already is not measured again: remove its file first. Run nothing else meanwhile.
 # WORKERS=1 leaves a core to something else; scores do not depend on it, latencies may.
 set -eu
-cd "$(dirname "$0")/.."
-onedp=${ONEDP:-onedp}
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+cd "$root"
 
 row() { # task, policy, sampler ("own": the policy's), starts
     label=$(echo "$3" | sed 's/://; s/:/-x/')
@@ -24,6 +25,9 @@ all | ddpm)
     row pusht-keypoints pusht-keypoints-onedp-d own 2000
     row pusht-keypoints pusht-keypoints-ddpm one-step 500
     row pusht-keypoints pusht-keypoints-ddpm ddim:1 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:2 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:4 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:20 500
     row pusht-keypoints pusht-keypoints-ddpm ddpm:100 500
     ;;
 esac
@@ -39,6 +43,7 @@ case "${1:-all}" in
 all | edm)
     row pusht-keypoints pusht-keypoints-edm heun:10 2000
     row pusht-keypoints pusht-keypoints-edm-onedp-s own 2000
+    row pusht-keypoints pusht-keypoints-edm heun:1 500
     row pusht-keypoints pusht-keypoints-edm heun:18 500
     row pusht-keypoints pusht-keypoints-edm one-step 500
     ;;

@@ -3,12 +3,11 @@
 # tenth of its training in counted passes (245 steps), and a student that learned to go on from chunks. What is there
 # already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, measured (latencies
 # of this machine), slow (DDPM-100), reset or reset-slow (results/realtime-pusht-reset: the T is put elsewhere once, 50
-# starts), default all. ROWS (absolute): another folder for the cells.
+# starts), default all. ROWS: another folder for the cells.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
-onedp=${ONEDP:-onedp}
-python=${PYTHON:-python}
-rows=${ROWS:-$root/results/realtime}
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+rows=$(absolute "${ROWS:-$root/results/realtime}")
 part=${2:-all}
 mkdir -p "${1:-runs/pusht-drift}"
 cd "${1:-runs/pusht-drift}"
@@ -57,7 +56,7 @@ case "$part" in all | slow)
 esac
 tasks="pusht-reset pusht-reset@after=30"
 starts=50
-rows=${ROWS:-$root/results/realtime-pusht-reset}
+[ -n "${ROWS:-}" ] || rows=$root/results/realtime-pusht-reset
 case "$part" in all | reset)
     shipped="pusht-keypoints-onedp-s pusht-keypoints-onedp-d pusht-keypoints-ddpm@ddim:10"
     cells "0 paper" sync "$shipped"

@@ -2,8 +2,10 @@
 # results/pusht-image: a teacher with a camera on the human demonstrations, its one-step student, 200 test starts each.
 # Resumable: call it again. bf16 needs a processor with bf16 units; without them leave the option out, it is slower then.
 set -eu
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
 data=${1:?the demonstrations, pusht_cchi_v7_replay.zarr.zip} workspace=${2:?folder for runs}
-onedp=${ONEDP:-onedp} rows=$(cd "$(dirname "$0")/.." && pwd)/results/pusht-image
+rows=$root/results/pusht-image
 data=$(realpath "$data")
 mkdir -p "$workspace" "$rows"
 cd "$workspace"

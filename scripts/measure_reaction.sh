@@ -3,11 +3,11 @@
 #   python scripts/manipulation_rows.py pose-reset --workspace WORKSPACE
 #   scripts/measure_reaction.sh WORKSPACE pose-reset pose-reset@after=3
 # Tasks: TASK or TASK@OPTIONS. Policies that are not there are left out, cells that are there already are kept.
-# RESULTS (absolute): another folder than results/.
+# RESULTS: another folder than results/.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
-python=${PYTHON:-python}
-results=${RESULTS:-$root/results}
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+results=$(absolute "${RESULTS:-$root/results}")
 cd "${1:?folder of the policies}"
 shift
 

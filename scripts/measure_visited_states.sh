@@ -2,8 +2,10 @@
 # Does it help to distil on the states that the student itself visits? results/visited-states, on 1,000 tuning starts.
 # The workspace keeps what is done already; call it again to go on.
 set -eu
-cd "$(dirname "$0")/.."
-onedp=${ONEDP:-onedp} python=${PYTHON:-python} workspace=${1:?folder for runs}
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+workspace=$(absolute "${1:?folder for runs}")
+cd "$root"
 rows=results/visited-states
 mkdir -p "$workspace" "$rows"
 

@@ -90,7 +90,7 @@ def main(options: Options) -> None:
         assert isinstance(loaded, EvaluationResult)
         results[file] = loaded
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.15))
     draw_trade_off(left.subplots(), results)
     for axes, (title, file) in zip(right.subplots(2, 1), FILM.items(), strict=True):
         result = results[file]

@@ -35,6 +35,8 @@ class Options:
     out: Path
     episodes: int = 250
     first_seed: int = 1000
+    lost_below: float | None = None
+    """Keep only the episodes whose score stays below: what a student lost, and its teacher may know a way out of."""
     beside: Path | None = None
     """File of an earlier call whose episodes come first in the new one."""
 
@@ -87,9 +89,11 @@ def main(options: Options) -> None:
     for index, seeds in enumerate(tqdm(groups, unit="group")):
         policy = policies[index % len(policies)]
         recorders = [Recorder(get_task(policy.task)) for _ in seeds]
-        run_group(policy, get_task(policy.task), recorders, seeds)
-        states += [np.stack(recorder.states) for recorder in recorders]
-        lengths += [len(recorder.states) for recorder in recorders]
+        rollouts = run_group(policy, get_task(policy.task), recorders, seeds)
+        for recorder, rollout in zip(recorders, rollouts, strict=True):
+            if options.lost_below is None or rollout.result.score < options.lost_below:
+                states.append(np.stack(recorder.states))
+                lengths.append(len(recorder.states))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, state=np.concatenate(states), episode_ends=np.cumsum(lengths))
     write_bytes(options.out, buffer.getvalue())

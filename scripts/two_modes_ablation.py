@@ -21,9 +21,10 @@ from wide_noise import WideNoiseLab
 
 from onedp.bench.cells import UnfinishedError
 from onedp.bench.contestants import Contestant
-from onedp.bench.frame import Column, Row
+from onedp.bench.frame import Column, Row, Trained
 from onedp.bench.output import markdown, results_json
 from onedp.bench.two_modes_lab import TwoModesLab
+from onedp.diffusion.samplers import OneStep
 from onedp.errors import OneDPError
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
@@ -97,10 +98,20 @@ def ablation_row(lab: TwoModesLab, name: str, lever: Recipe, options: Options) -
         except OneDPError as error:
             return Row(name, name, options.budget, tuple(finished), tuple(numbers), str(error))
         finished.append(seed)
-        noise = load_policy(trained.folder).sampler.noise_scale if lever.acting_noise is None else lever.acting_noise
-        numbers.append({**own, "target": float(meets_target(own, reference)), "acting_noise": noise})
+        numbers.append(
+            {**own, "target": float(meets_target(own, reference)), "acting_noise": acting_noise(lever, trained)}
+        )
         print(name, seed, {k: own[k] for k in ("valid", "share_error", "sliced_wasserstein", "cpu_ratio")}, flush=True)
     return Row(name, name, options.budget, tuple(finished), tuple(numbers))
+
+
+def acting_noise(lever: Recipe, trained: Trained) -> float:
+    """Factor on the noise under which a policy was examined: the lever's, or what the policy learned."""
+    if lever.acting_noise is not None:
+        return lever.acting_noise
+    sampler = load_policy(trained.folder).sampler
+    assert isinstance(sampler, OneStep)
+    return sampler.noise_scale
 
 
 def meets_target(own: Mapping[str, float | None], reference: Mapping[str, float | None]) -> bool:

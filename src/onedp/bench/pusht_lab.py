@@ -18,7 +18,7 @@ from onedp.bench.heldout_numbers import HeldoutSettings, heldout_numbers
 from onedp.bench.pusht_columns import PUSHT_COLUMNS
 from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_step
 from onedp.bench.pusht_runs import begun, continued, kept_stages
-from onedp.bench.timing import median_latencies
+from onedp.bench.timing import latencies_once
 from onedp.errors import OneDPError
 from onedp.evaluate.comparison import PairedDifference, load_results, save_results
 from onedp.evaluate.results import EvaluationResult
@@ -186,15 +186,8 @@ class PushTLab(Lab):
         }
 
     def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
-        """See ``median_latencies``; measured once for a set of policies."""
-        identity = {"latency": 1, "policies": [[trained.digest, sampler] for trained, sampler in policies]}
-
-        def make() -> dict[str, Any]:
-            loaded = [load_policy(trained.folder, sampler) for trained, sampler in policies]
-            return {"medians_ms": median_latencies(loaded)}
-
-        # measured whatever may be made: a table of what is finished has latencies too
-        return list(CellStore(self.out).done(Cell("latency", identity), make)["medians_ms"])
+        """See ``latencies_once``."""
+        return latencies_once(self.out, policies)
 
     def facts(self) -> dict[str, Any]:
         """Starts and references."""

@@ -5,14 +5,31 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from onedp.bench.cells import Cell, CellStore
+from onedp.bench.frame import Trained
 from onedp.evaluate.groups import one_thread
-from onedp.policy import TorchPolicy
+from onedp.policy import TorchPolicy, load_policy
 from onedp.types import episode_noise
 
 ROUNDS, WARM_UP = 40, 3
+
+
+def latencies_once(folder: Path, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
+    """``median_latencies`` of policies and their samplers (None: the stored one), kept as a cell of ``folder``.
+
+    Measured whatever a bench may make, since a table of what is finished has latencies too.
+    """
+    identity = {"latency": 1, "policies": [[trained.digest, sampler] for trained, sampler in policies]}
+
+    def make() -> dict[str, Any]:
+        return {"medians_ms": median_latencies([load_policy(trained.folder, sampler) for trained, sampler in policies])}
+
+    return list(CellStore(folder).done(Cell("latency", identity), make)["medians_ms"])
 
 
 def median_latencies(policies: Sequence[TorchPolicy], rounds: int = ROUNDS) -> list[float]:

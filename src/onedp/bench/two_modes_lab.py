@@ -17,7 +17,7 @@ from onedp.bench.cost import FORWARD_BACKWARD, probe_cost, spent_by, steps_withi
 from onedp.bench.frame import Lab, Numbers, Trained
 from onedp.bench.heldout_numbers import Sampling
 from onedp.bench.lab import OBSERVATION, Examination, Fitted, LabData, fit, make_data
-from onedp.bench.timing import median_latencies
+from onedp.bench.timing import latencies_once
 from onedp.bench.two_modes import SPEC
 from onedp.bench.two_modes_columns import TWO_MODES_COLUMNS
 from onedp.bench.two_modes_plan import Plan, TwoModesOptions, stage_folder, weights_of
@@ -158,15 +158,8 @@ class TwoModesLab(Lab):
         }
 
     def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
-        """See ``median_latencies``; measured once for a set of policies."""
-        identity = {"latency": 1, "policies": [[trained.digest, sampler] for trained, sampler in policies]}
-
-        def make() -> dict[str, Any]:
-            loaded = [load_policy(trained.folder, sampler) for trained, sampler in policies]
-            return {"medians_ms": median_latencies(loaded)}
-
-        # measured whatever may be made: a table of what is finished has latencies too
-        return list(CellStore(self.out).done(Cell("latency", identity), make)["medians_ms"])
+        """See ``latencies_once``."""
+        return latencies_once(self.out, policies)
 
     def facts(self) -> dict[str, Any]:
         """Options of the laboratory."""

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from onedp.bench import cost, two_modes_lab
+from onedp.bench import cost, timing, two_modes_lab
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.bench.cost import counted_passes, steps_within
 from onedp.bench.lab import Examination, make_data
@@ -128,7 +128,7 @@ def test_seeds_and_budgets_are_different_students_and_nothing_is_done_twice(tmp_
         raise AssertionError("a finished cell was made again")
 
     monkeypatch.setattr(two_modes_lab, "fit", refuse)
-    monkeypatch.setattr(two_modes_lab, "median_latencies", refuse)
+    monkeypatch.setattr(timing, "median_latencies", refuse)
     monkeypatch.setattr(Examination, "chunks", refuse)
     run_bench(TwoModesLab(tmp_path, TINY), contestants, (0.3,), range(2), tmp_path)
     assert (tmp_path / "table.md").read_text() == table

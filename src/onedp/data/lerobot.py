@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from onedp.data.kept import Kept
 from onedp.data.lerobot_cameras import Camera
 from onedp.data.lerobot_meta import LeRobotMeta, picture_shape, read_meta
 from onedp.data.lerobot_stills import StillCamera
@@ -30,12 +31,13 @@ def looks_like_lerobot(path: Path) -> bool:
 def open_lerobot(path: Path) -> Recording:
     """Read the metadata and check that the parquet files hold the episodes it names; videos are not opened yet."""
     meta = read_meta(path)
-    steps = Steps(meta)
+    kept = Kept()
+    steps = Steps(meta, kept)
     headers = {name: _header(feature) for name, feature in meta.features.items()}
     n_steps = int(steps.ends[-1])
     headers = {name: ArrayHeader((n_steps, *each.shape), each.dtype, each.problem) for name, each in headers.items()}
     cameras: dict[str, Camera | StillCamera] = {name: Camera(meta, name, steps.ends) for name in meta.cameras}
-    cameras |= {name: StillCamera(meta, name, steps.ends, steps.files) for name in meta.stills}
+    cameras |= {name: StillCamera(meta, name, steps.ends, steps.files, kept) for name in meta.stills}
     for name, camera in cameras.items():
         if problem := camera.problem():
             headers[name] = ArrayHeader(headers[name].shape, "uint8", problem)
@@ -46,10 +48,10 @@ def open_lerobot(path: Path) -> Recording:
         + (" (with video)" if meta.cameras else " (with pictures)" if meta.stills else ""),
         headers=headers,
         ends=steps.ends,
-        open_array=lambda name: cameras[name].frames() if name in cameras else steps.column(name),
+        open_array=lambda name: cameras[name].frames() if name in cameras else steps.column(name).values,
         rate_hz=meta.fps,
         bad_episodes=steps.bad_episodes,
-        check_array=lambda name: cameras[name].bad_episodes if name in cameras else steps.bad_rows(name),
+        check_array=lambda name: cameras[name].bad_episodes if name in cameras else steps.column(name).bad,
         splits={
             name: tuple(each for each in members if each < len(meta.episodes)) for name, members in meta.splits.items()
         },
@@ -73,10 +75,27 @@ def _header(feature: Mapping[str, object]) -> ArrayHeader:
 
 
 @dataclass(frozen=True)
+class Column:
+    """One array of all steps."""
+
+    values: ndarray
+    """(N, *shape), read-only, since several may be given it; zeros in bad episodes, which nobody may use."""
+    bad: Mapping[int, str]
+    """Episodes whose file has no such array that can be used, and why; not those that are bad for everybody."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of the values."""
+        return self.values.nbytes
+
+
+@dataclass(frozen=True)
 class Steps:
     """The parquet files of a data set as one table, in the order of the episodes."""
 
     meta: LeRobotMeta
+    kept: Kept = field(default_factory=Kept, repr=False)
+    """Columns: each is asked for what is wrong with it, then for its values."""
 
     @cached_property
     def ends(self) -> Int64[ndarray, " episodes"]:
@@ -139,16 +158,11 @@ class Steps:
             return ""
         return f"runs at {rate:.4g} Hz by its timestamps, the data set at {self.meta.fps:g} Hz: frame rates are mixed"
 
-    def bad_rows(self, name: str) -> dict[int, str]:
-        """Episodes whose file has no array ``name`` that can be used, and why; not those in ``bad_episodes``."""
-        return self._read(name)[1]
+    def column(self, name: str) -> Column:
+        """The array ``name``, from the files unless it was read lately."""
+        return self.kept.get(name, partial(self._read, name))
 
-    def column(self, name: str) -> ndarray:
-        """The array ``name`` of all steps; of bad episodes, which nobody may use, it holds zeros."""
-        return self._read(name)[0]
-
-    def _read(self, name: str) -> tuple[ndarray, dict[int, str]]:
-        """``column`` and ``bad_rows`` of an array."""
+    def _read(self, name: str) -> Column:
         shape = tuple(int(n) for n in self.meta.features[name]["shape"])
         values = np.zeros((int(self.ends[-1]), *shape), dtype=str(self.meta.features[name]["dtype"]))
         bad: dict[int, str] = {}
@@ -170,7 +184,8 @@ class Steps:
                     end = int(self.ends[each])
                     values[end - length : end] = rows[start : start + length]
                 start += max(0, length)
-        return values, bad
+        values.flags.writeable = False
+        return Column(values, bad)
 
     def _rows(self, path: Path, name: str) -> ndarray:
         """All rows of ``name`` in one file, of the shape that meta/ says; raises ``DataError``."""

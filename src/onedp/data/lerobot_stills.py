@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from onedp.data.kept import Kept
 from onedp.data.lazy import BLOCK_BYTES, LazyArray
 from onedp.data.lerobot_meta import LeRobotMeta
 from onedp.data.parquet import open_parquet, read_group
@@ -31,6 +32,9 @@ class StillCamera:
     name: str
     ends: Int64[ndarray, " episodes"]
     files: Mapping[Path, list[int]]
+    kept: Kept = field(default_factory=Kept, repr=False)
+    """Row groups, as they are stored: a picture cannot be read without the others of its group, and steps that follow
+    each other are in the same one."""
 
     def problem(self) -> str:
         """Why the camera cannot be used at all."""
@@ -102,7 +106,7 @@ class StillCamera:
                 for group in np.unique(group_of).tolist():
                     wanted = mine[group_of == group]
                     first = int(groups[path][group - 1]) if group else 0
-                    stored = read_group(path, group, self.name)
+                    stored = self.kept.get((path, group, self.name), partial(read_group, path, group, self.name))
                     for row in wanted.tolist():
                         step = int(rows[row])
                         pictures[row] = self._decoded(stored[int(places[step]) - first].as_py(), step)

@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from onedp.data import lerobot_stills
 from onedp.data.fake_sets_test import ENDS, SIZE, N, lerobot_v2, lerobot_v3, pictures, step_of, with_stills
 from onedp.data.frame_cache import with_frame_cache
+from onedp.data.kept import KEPT_BYTES, Kept
 from onedp.data.lazy import LazyArray
 from onedp.data.lerobot import Steps
 from onedp.data.lerobot_meta import LeRobotMeta, read_meta
 from onedp.data.lerobot_stills import StillCamera
+from onedp.data.parquet import read_group
 from onedp.data.readers import open_episodes, open_recording
 from onedp.errors import DataError
 
@@ -65,8 +68,30 @@ def test_the_cache_holds_the_same(sets: dict[str, Path], tmp_path: Path) -> None
     assert cached.content() == direct.content()
 
 
-def camera_of(meta: LeRobotMeta) -> StillCamera:
-    return StillCamera(meta, CAMERA, ENDS, Steps(meta).files)
+def camera_of(meta: LeRobotMeta, most_bytes: int = KEPT_BYTES) -> StillCamera:
+    return StillCamera(meta, CAMERA, ENDS, Steps(meta).files, Kept(most_bytes))
+
+
+@pytest.mark.parametrize(("most_bytes", "reads"), [(KEPT_BYTES, 5), (1, 7)])
+def test_a_row_group_is_read_once_while_there_is_room(
+    sets: dict[str, Path], monkeypatch: pytest.MonkeyPatch, most_bytes: int, reads: int
+) -> None:
+    """Five groups of four; then a picture of the first again and two of the second."""
+    read = []
+
+    def counted(path: Path, number: int, name: str) -> Any:
+        read.append(number)
+        return read_group(path, number, name)
+
+    monkeypatch.setattr(lerobot_stills, "read_group", counted)
+    camera = camera_of(read_meta(sets["v3.0"]), most_bytes)
+    frames = camera.frames()
+    assert not read  # nothing is until a picture is asked for
+    for step in (*range(N), 0, 4, 5):
+        np.testing.assert_array_equal(frames[np.array([step])][0], pictures()[step])
+    assert len(read) == reads
+    largest = max(read_group(path, number, CAMERA).nbytes for path in camera.files for number in range(5))
+    assert 0 < camera.kept.nbytes <= max(most_bytes, largest)
 
 
 def damaged(folder: Path, change: Callable[[list[Any]], list[Any]]) -> Path:

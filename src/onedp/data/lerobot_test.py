@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from onedp.data import lerobot
 from onedp.data.config import ReadingConfig
 from onedp.data.episodes import Episodes
 from onedp.data.fake_sets_test import ENDS, FPS, LENGTHS, SIZE, N, lerobot_v2, lerobot_v3, numbers, pictures, step_of
 from onedp.data.lazy import LazyArray
 from onedp.data.lerobot_meta import picture_shape
+from onedp.data.parquet import read_columns
 from onedp.data.readers import open_episodes, open_recording
 from onedp.data.video_writer import VideoWriter
 from onedp.errors import DataError
@@ -58,6 +60,23 @@ def test_both_versions_give_the_same(version: str, v3: Path, v2: Path) -> None:
     assert recording.headers[CAMERA].shape == (N, *SIZE, 3)
     assert recording.headers["frame_index"].shape == (N, 1)
     np.testing.assert_array_equal(np.asarray(recording.read("episode_index"))[:, 0], np.repeat([0, 1, 2], LENGTHS))
+
+
+def test_a_column_is_read_once_for_its_faults_and_its_values(v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+        read.extend(names)
+        return read_columns(path, names)
+
+    recording = open_recording(v2)
+    monkeypatch.setattr(lerobot, "read_columns", counted)
+    array = recording.usable(("action",), skip=False).episodes(("action",)).arrays["action"]
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array, numbers()["action"])
+    assert read == ["action"] * len(ENDS)  # a file an episode, and no other column
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 0  # another who reads it may be given the same
 
 
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])

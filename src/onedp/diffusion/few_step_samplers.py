@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.sampler_parts import check_clip, check_steps, clipped, x0_at
+from onedp.diffusion.sampler_parts import check_clip, check_steps, clipped, scaled_draws, x0_at
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, ddim_step, diffuse, level_times
 from onedp.errors import OneDPError
 
@@ -105,10 +105,7 @@ class Consistency:
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Clean estimates at one level after the other."""
         schedule = denoiser.schedule
-        if self.draws:
-            eps = self.noise_scale * noise
-        else:
-            eps = torch.zeros((len(noise), len(self.levels), *noise.shape[2:]), device=noise.device)
+        eps = scaled_draws(noise, self.noise_scale, len(self.levels))
         x0 = torch.zeros_like(eps[:, 0])
         for i, level in enumerate(self.levels):
             t = level_times(schedule, level, len(eps), noise.device)

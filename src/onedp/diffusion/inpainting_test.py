@@ -13,8 +13,6 @@ from onedp.diffusion.samplers import Ddim, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import OneDPError
 from onedp.policy_test import inputs, make_policy
-from onedp.runtime.executor import RealTimeChunkingExecutor
-from onedp.runtime.requests import ChunkRequests
 from onedp.types import Continuation, ContinuingPolicy
 
 STEPS = 8
@@ -129,9 +127,9 @@ def test_warm_noise_is_the_plan_at_the_input_level():
 @pytest.mark.parametrize("sampler", [Ddim(5), OneStep(65.0, noise_scale=0.0)])
 def test_only_stochastic_one_step_policies_start_warm(sampler):
     policy = make_policy(sampler)
-    requests = ChunkRequests(policy, RealTimeChunkingExecutor(policy.spec), seed=0, noise="warm")
+    noise = np.zeros((1, *policy.noise_shape), dtype=np.float32)
     with pytest.raises(OneDPError, match="A warm start needs a one-step sampler that reads noise, not"):
-        requests.make(0)
+        policy.warm_noise(noise, previous_of(policy, 1, weight=1.0))
 
 
 def test_the_input_scale_of_a_student_does_not_matter_to_its_warm_noise():

@@ -1,9 +1,11 @@
-"""What samplers share: checks of their options, the clip, and the clean estimate in float64."""
+"""What samplers share: checks of their options, scaled noise, the clip, and the clean estimate in float64."""
 
 from __future__ import annotations
 
 import math
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
@@ -26,6 +28,13 @@ def check_noise_scale(scale: object) -> None:
     """Raise ``OneDPError`` unless it is a number of at least 0."""
     if not (isinstance(scale, (int, float)) and 0 <= scale < math.inf):
         raise OneDPError(f"A sampler's noise scale must be a number of at least 0, not {scale!r}.")
+
+
+def scaled_draws(noise: Float[Tensor, "b draws tp da"], scale: float, count: int) -> Float[Tensor, "b count tp da"]:
+    """``count`` draws times the ``scale``; at 0 a sampler is given none (``draws`` is 0), and these are zeros."""
+    if scale > 0:
+        return scale * noise
+    return torch.zeros((len(noise), count, *noise.shape[2:]), dtype=noise.dtype, device=noise.device)
 
 
 def scaled(label: str, noise_scale: float) -> str:

@@ -17,7 +17,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.sampler_parts import check_clip, check_noise_scale, check_steps, clipped, scaled, x0_at
+from onedp.diffusion.sampler_parts import (
+    check_clip,
+    check_noise_scale,
+    check_steps,
+    clipped,
+    scaled,
+    scaled_draws,
+    x0_at,
+)
 from onedp.diffusion.schedule import CosineDdpm, Edm, level_times
 from onedp.errors import OneDPError, unknown_choice
 
@@ -73,7 +81,8 @@ class Ddim:
     """Derive the noise from the clipped clean estimate; False keeps the network's own, as diffusers' DDIM does (and so
     LeRobot's). Ancestral sampling always uses the clipped estimate."""
     noise_scale: float = 1.0
-    """Factor on every draw: below 1 the policy keeps nearer to what it likes best, as a one-step student may."""
+    """Factor on every draw: below 1 the policy keeps nearer to what it likes best, as a one-step student may; 0 makes
+    the policy deterministic."""
 
     kind = "ddim"
 
@@ -86,8 +95,8 @@ class Ddim:
 
     @property
     def draws(self) -> int:
-        """One."""
-        return 1
+        """One, or none when the noise scale is 0."""
+        return 1 if self.noise_scale > 0 else 0
 
     @property
     def nfe(self) -> int:
@@ -120,8 +129,8 @@ class Ddim:
         """Solve the probability-flow ODE from pure noise."""
         schedule = denoiser.schedule
         assert isinstance(schedule, CosineDdpm)  # check_sampler
-        grid = self.grid(schedule)
-        return _ancestral(denoiser, schedule, cond, self.noise_scale * noise, grid, 0.0, self.clip, self.recompute_eps)
+        grid, noise = self.grid(schedule), scaled_draws(noise, self.noise_scale, 1)
+        return _ancestral(denoiser, schedule, cond, noise, grid, 0.0, self.clip, self.recompute_eps)
 
 
 @dataclass(frozen=True)
@@ -137,14 +146,14 @@ class Ddpm(Ddim):
 
     @property
     def draws(self) -> int:
-        """The start, and one for every step but the last."""
-        return self.steps
+        """The start, and one for every step but the last; none when the noise scale is 0."""
+        return self.steps if self.noise_scale > 0 else 0
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Draw from the reverse Markov chain."""
         schedule = denoiser.schedule
         assert isinstance(schedule, CosineDdpm)  # check_sampler
-        noise = self.noise_scale * noise
+        noise = scaled_draws(noise, self.noise_scale, self.steps)
         return _ancestral(denoiser, schedule, cond, noise, self.grid(schedule), eta=1.0, clip=self.clip)
 
 
@@ -196,8 +205,8 @@ class Heun:
 
     @property
     def draws(self) -> int:
-        """One."""
-        return 1
+        """One, or none when the noise scale is 0."""
+        return 1 if self.noise_scale > 0 else 0
 
     @property
     def nfe(self) -> int:
@@ -214,7 +223,7 @@ class Heun:
         schedule = denoiser.schedule
         assert isinstance(schedule, Edm)  # check_sampler
         sigmas = torch.cat([schedule.karras_grid(self.steps), torch.zeros(1, dtype=torch.float64)]).to(noise.device)
-        x = self.noise_scale * noise[:, 0].double() * sigmas[0]
+        x = scaled_draws(noise.double(), self.noise_scale, 1)[:, 0] * sigmas[0]
         for i in range(self.steps):
             now, then = sigmas[i], sigmas[i + 1]
             slope = (x - x0_at(denoiser, x, now.float()[None], cond)) / now
@@ -281,6 +290,5 @@ class OneStep:
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """One network pass."""
-        shape = (len(noise), *noise.shape[2:])
-        z = self.noise_scale * noise[:, 0] if self.draws else torch.zeros(shape, device=noise.device)
+        z = scaled_draws(noise, self.noise_scale, 1)[:, 0]
         return clipped(self.generate(denoiser, cond, z), self.clip)

@@ -88,6 +88,9 @@ def test_ddpm_steps_follow_the_posterior_of_the_ddpm_paper():
         (Heun(1), Edm()),
         (OneStep(), CosineDdpm()),
         (OneStep(2.5), Edm()),
+        (Ddpm(100, noise_scale=0.0), CosineDdpm()),
+        (Ddim(10, noise_scale=0.0), CosineDdpm()),
+        (Heun(10, noise_scale=0.0), Edm()),
     ],
 )
 def test_declared_passes_and_draws_are_the_real_ones(sampler, schedule):
@@ -118,11 +121,15 @@ def test_passes_of_the_named_samplers():
     ]
 
 
-def test_one_step_without_noise_ignores_its_input():
-    sampler = OneStep(noise_scale=0.0)
-    assert sampler.draws == 0
-    chunks = sample(sampler, CosineDdpm(), torch.zeros(3, 0, 16, 2))
-    assert (chunks == chunks[0]).all()
+@pytest.mark.parametrize(
+    ("sampler", "schedule"),
+    [(OneStep(), CosineDdpm()), (Ddim(5), CosineDdpm()), (Ddpm(5), CosineDdpm()), (Heun(5), Edm())],
+)
+def test_without_noise_nothing_is_drawn_and_chunks_are_those_of_zeros(sampler, schedule):
+    alone = replace(sampler, noise_scale=0.0)
+    assert alone.draws == 0
+    chunks = sample(alone, schedule, torch.zeros(3, 0, 16, 2))
+    assert torch.equal(chunks, sample(sampler, schedule, torch.zeros(3, sampler.draws, 16, 2)))
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), [(Ddim(100, clip=None), CosineDdpm()), (Heun(18, clip=None), Edm())])
@@ -133,7 +140,7 @@ def test_less_noise_gives_as_much_less_spread_about_the_same_mean(sampler, sched
     torch.testing.assert_close(half - alone, 0.5 * (whole - alone), atol=1e-4, rtol=1e-3)
     assert (alone - 0.3).abs().max() < 0.02
     if isinstance(schedule, CosineDdpm):
-        chunks = sample(Ddpm(100, clip=None, noise_scale=0.0), schedule, draw(5, 100))
+        chunks = sample(Ddpm(100, clip=None, noise_scale=0.0), schedule, draw(5, 0))
         assert (chunks - chunks[0]).abs().max() == 0
 
 

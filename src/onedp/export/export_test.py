@@ -83,6 +83,8 @@ CASES = {
     "unet-one-step": (UNET, CosineDdpm(), OneStep(65.0, noise_scale=0.5, input_scale=0.25), "eps"),
     "unet-no-noise": (UNET, CosineDdpm(), OneStep(65.0, noise_scale=0.0), "eps"),
     "unet-ddim": (UNET, CosineDdpm(), Ddim(2), "eps"),
+    "unet-ddim-no-noise": (UNET, CosineDdpm(), Ddim(2, noise_scale=0.0), "eps"),
+    "unet-ddim-once-no-noise": (UNET, CosineDdpm(), Ddim(1, noise_scale=0.0), "x0"),
     "unet-heun": (UNET, Edm(), Heun(2), "edm"),
     "unet-edm-one-step": (UNET, Edm(), OneStep(2.5, noise_scale=0.5, input_scale=0.25), "edm"),
     "mlp-v-unclipped": (MLP, CosineDdpm(), OneStep(65.0, clip=None), "v"),
@@ -90,6 +92,7 @@ CASES = {
     "mlp-no-noise": (MLP, Edm(), OneStep(2.5, noise_scale=0.0), "edm"),
     "mlp-ddpm": (MLP, CosineDdpm(), Ddpm(3), "eps"),
     "mlp-heun": (MLP, Edm(), Heun(2), "edm"),
+    "mlp-heun-no-noise": (MLP, Edm(), Heun(2, noise_scale=0.0), "edm"),
     "dit-ddim": (DIT, CosineDdpm(), Ddim(2), "eps"),
     "dit-edm-one-step": (DIT, Edm(), OneStep(2.5, noise_scale=0.5, input_scale=0.25), "edm"),
 }

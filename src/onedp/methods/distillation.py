@@ -77,8 +77,8 @@ def require_deterministic(draws: int, label: str) -> None:
     """Raise ``OneDPError`` unless a teacher's sampler has a solution for each noise."""
     if draws != 1:
         raise OneDPError(
-            f"Regression needs a deterministic sampler (ddim:N or heun:N), not {label}: a solution must belong to one "
-            "noise."
+            f"Regression needs a deterministic sampler that reads noise (ddim:N or heun:N), not {label}: a solution "
+            "must belong to one noise."
         )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from onedp.diffusion.samplers import OneStep
+from onedp.diffusion.samplers import Ddim, Ddpm, OneStep
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig, MethodConfig
+from onedp.methods.distillation import require_deterministic
 from onedp.methods.input_noise import LOG_GAIN
 from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import ONEDP_S, fitted
@@ -198,6 +199,12 @@ def test_names_are_checked_against_the_verb():
         method_entry("onedp-x", teacher=True)
     with pytest.raises(OneDPError, match="Unknown preset of sid 'paper'"):
         recipe("sid", "paper")
+
+
+@pytest.mark.parametrize("sampler", [Ddpm(10), Ddim(10, noise_scale=0.0)], ids=lambda each: each.label)
+def test_a_teacher_without_one_solution_for_each_noise_is_no_regression_target(sampler):
+    with pytest.raises(OneDPError, match=f"deterministic sampler that reads noise .*, not {sampler.label}: a solution"):
+        require_deterministic(sampler.draws, sampler.label)
 
 
 def test_rates_fall_with_the_root_of_the_weights_and_phases_with_the_steps():

@@ -46,6 +46,11 @@ def build_backbone(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn
     if not isinstance(config, ActConfig) and config.prefix:
         plan = plan_size(spec)
         return PrefixBackbone(build_backbone(replace(config, prefix=False), spec, cond_dim + plan), cond_dim, plan)
+    return _network(config, spec, cond_dim)
+
+
+def _network(config: NetworkConfig, spec: PolicySpec, cond_dim: int) -> nn.Module:
+    """The network itself, without what ``build_backbone`` puts around it."""
     if isinstance(config, UnetConfig):
         factor = 2 ** (len(config.channels) - 1)
         if spec.horizon % factor:

@@ -50,14 +50,14 @@ class ChunkRequests:
     def __init__(self, policy: Policy, executor: ChunkExecutor, seed: int, noise: str = "fresh"):
         """Raises ``OneDPError`` for an unknown ``noise``, or a policy that cannot do what it should with it.
 
-        That is to go on from a chunk, or to read the noise that is held.
+        That is to go on from a chunk, or to read the noise that is held or warm.
         """
         if noise not in NOISES:
             raise OneDPError(unknown_choice("noise", noise, NOISES))
-        if noise == "held" and policy.noise_shape[0] == 0:
+        if noise != "fresh" and policy.noise_shape[0] == 0:
             raise OneDPError(
-                "Holding the noise needs a sampler that reads noise; this policy's reads none (OneDP-D, or a noise "
-                "scale of 0), so its chunks would be those of fresh noise. Use fresh noise."
+                f"{noise.capitalize()} noise needs a sampler that reads noise; this policy's reads none (OneDP-D, ACT, "
+                "or a noise scale of 0), so its chunks would be those of fresh noise. Use fresh noise."
             )
         self._policy = policy
         self._continuing: ContinuingPolicy | None = None

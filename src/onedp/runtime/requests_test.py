@@ -54,12 +54,14 @@ class Noiseless(FakePolicy):
         return (0, *super().noise_shape[1:])
 
 
-def test_a_policy_that_reads_no_noise_holds_none():
+@pytest.mark.parametrize("noise", ["held", "warm"])
+def test_a_policy_that_reads_no_noise_holds_and_warms_none(noise):
     executor = DropLateExecutor(SPEC)
     assert ChunkRequests(Noiseless(), executor, seed=5).make(0).noise.shape == (0, 6, 2)
+    message = rf"{noise.capitalize()} noise needs a sampler that reads noise.*Use fresh noise"
     for policy in (Noiseless(), at_control_rate(Noiseless(), 50.0)):
-        with pytest.raises(OneDPError, match=r"Holding the noise needs a sampler that reads noise.*Use fresh noise"):
-            ChunkRequests(policy, executor, seed=5, noise="held")
+        with pytest.raises(OneDPError, match=message):
+            ChunkRequests(policy, executor, seed=5, noise=noise)
 
 
 def test_warm_noise_is_made_of_the_unexecuted_tail():

@@ -77,9 +77,6 @@ def run_training(
     if resume:
         state.load(checkpoint, run)
     _prepare(method, state, data, config, out, run, accelerator)
-    announce(accelerator, config.batch_size)
-    if config.steps - state.step >= SHORTEST_RUN:
-        accelerator.print(forecast(method, data, config, accelerator, state.step).text())
     last = min(config.steps, stop_after or config.steps)
     log = MetricsLog(out / "metrics.jsonl", accelerator, run, state.step)
     bar = tqdm(
@@ -104,10 +101,7 @@ def run_training(
                 beside = loader_numbers(loader, state.seconds - before) if data.has_pictures else {}
                 bar.set_postfix_str(log.write(state, beside))
             if diagnosis_due(state, config) or state.step == last:
-                numbers = diagnose(method, state, data, config, accelerator)
-                log.write_diagnostics(state, numbers)
-                if state.best is not None and (state.best.wants(state.step) or state.step == config.steps):
-                    state.best.look(state.step, numbers, newest_weights(method, state), accelerator)
+                _look(method, state, data, config, accelerator, log)
             if at_milestone is not None and state.step in method.milestones:
                 at_milestone(method.milestones[state.step], state)  # before a checkpoint says that it was done
             due = state.step % config.checkpoint_every == 0 or state.step == last or has_ended(state)
@@ -149,7 +143,7 @@ def _prepare(
     run: Mapping[str, Any],
     accelerator: Accelerator,
 ) -> None:
-    """The method's own preparation, counted in the run's cost once."""
+    """All before the first step: the method's own preparation, counted in the run's cost once, and the forecast."""
     generator = keyed_generator(config.seed, step=-2, device=accelerator.device)
     nobs = data.training_observations(accelerator.device)
     if state.step == 0 and config.steps >= SHORTEST_RUN and accelerator.is_main_process:
@@ -161,11 +155,29 @@ def _prepare(
         seconds = method.prepare(nobs, out, key, generator)
     if state.step == 0:
         state.seconds += seconds
+    announce(accelerator, config.batch_size)
+    if config.steps - state.step >= SHORTEST_RUN:
+        accelerator.print(forecast(method, data, config, accelerator, state.step).text())
 
 
 def diagnosis_due(state: TrainState, config: LoopConfig) -> bool:
     """Whether the result so far is to be diagnosed: for the log, or because the run stops by what is found."""
     return state.step % config.diagnose_every == 0 or (state.best is not None and state.best.wants(state.step))
+
+
+def _look(
+    method: Method,
+    state: TrainState,
+    data: WindowTensors,
+    config: LoopConfig,
+    accelerator: Accelerator,
+    log: MetricsLog,
+) -> None:
+    """Diagnose the result so far, for the log and for a run that stops by what is found."""
+    numbers = diagnose(method, state, data, config, accelerator)
+    log.write_diagnostics(state, numbers)
+    if state.best is not None and (state.best.wants(state.step) or state.step == config.steps):
+        state.best.look(state.step, numbers, newest_weights(method, state), accelerator)
 
 
 def has_ended(state: TrainState) -> bool:

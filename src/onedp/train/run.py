@@ -153,13 +153,24 @@ def _run(
     if state.step < loop.steps and not has_ended(state):
         return None
     accelerator.wait_for_everyone()  # the main process alone writes what all read now
+    result = _result(method, state, policy, identity, out, accelerator.num_processes)
+    if accelerator.is_main_process:
+        save_policy(out / "policy", result)
+    accelerator.wait_for_everyone()
+    return result
+
+
+def _result(
+    method: Method, state: TrainState, policy: TorchPolicy, identity: Mapping[str, Any], out: Path, processes: int
+) -> TorchPolicy:
+    """The policy as it was learnt, with its provenance; warns when it hardly moved."""
     diagnostics = last_diagnostics(out / "metrics.jsonl", state.best.step if state.best is not None else None)
     if diagnostics.get("moved", 1.0) < MOVED_ENOUGH:
         warnings.warn(
             f"The student's actions moved by only {diagnostics['moved']:.1e} (normalised) from the undistilled "
             "teacher asked once: the learning rate is too small for this network and step count. Try --preset small, "
             "a larger learning rate or more steps.",
-            stacklevel=2,
+            stacklevel=3,
         )
     provenance = {
         **policy.provenance,
@@ -167,17 +178,13 @@ def _run(
         "training_seconds": round(state.seconds, 1),
         "final_diagnostics": diagnostics,
         **({} if state.best is None else {"best_step": state.best.step, "last_step": state.step}),
-        "processes": accelerator.num_processes,
+        "processes": processes,
         **environment(),
         "command": json.loads((out / "run.json").read_text()).get("command", ""),  # of the beginning, not of a resume
     }
-    result = dataclasses.replace(
+    return dataclasses.replace(
         policy, denoiser=result_network(method, state), sampler=method.sampler(), provenance=provenance
     )
-    if accelerator.is_main_process:
-        save_policy(out / "policy", result)
-    accelerator.wait_for_everyone()
-    return result
 
 
 def network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
