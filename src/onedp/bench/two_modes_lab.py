@@ -136,23 +136,26 @@ class TwoModesLab(Lab):
         }  # fmt: skip
 
         def make() -> dict[str, Any]:
-            examination = Examination.make(options.observations, options.draws, seed=0)
-            policy = load_policy(trained.folder, sampler)
-            reference = self._reference_chunks(process, examination)
-            chunks = examination.chunks(policy, stream=1)
-            numbers = examination.numbers(chunks, reference)
-            truth = examination.numbers(reference, reference)
-            sampling = Sampling.of(policy, {OBSERVATION: examination.obs[:, None]}, seed=0)
-            return {
-                **numbers,
-                "teacher_valid": truth["valid"],
-                "share_error": max(abs(numbers[key] - truth[key]) for key in ("left_positive", "left_negative")),
-                "out_of_range": sampling.out_of_range(policy.sampler.clip),
-                "nfe": policy.nfe,
-                "parameters": sum(p.numel() for p in policy.denoiser.parameters()),
-            }
+            return self.numbers_of(load_policy(trained.folder, sampler), process)
 
         return self.store.done(Cell(f"examined-{trained.folder.name}-{sampler or 'own'}", identity), make)
+
+    def numbers_of(self, policy: TorchPolicy, process: str) -> dict[str, Any]:
+        """What ``examined`` finds of a policy."""
+        examination = Examination.make(self.options.observations, self.options.draws, seed=0)
+        reference = self._reference_chunks(process, examination)
+        chunks = examination.chunks(policy, stream=1)
+        numbers = examination.numbers(chunks, reference)
+        truth = examination.numbers(reference, reference)
+        sampling = Sampling.of(policy, {OBSERVATION: examination.obs[:, None]}, seed=0)
+        return {
+            **numbers,
+            "teacher_valid": truth["valid"],
+            "share_error": max(abs(numbers[key] - truth[key]) for key in ("left_positive", "left_negative")),
+            "out_of_range": sampling.out_of_range(policy.sampler.clip),
+            "nfe": policy.nfe,
+            "parameters": sum(p.numel() for p in policy.denoiser.parameters()),
+        }
 
     def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
         """See ``latencies_once``."""

@@ -11,7 +11,7 @@ import tyro
 from onedp.cli.resume import only_resume
 from onedp.data.config import ReadingConfig
 from onedp.errors import OneDPError
-from onedp.methods.config import OneDpConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import fitted
 from onedp.methods.table import method_entry, method_help, recipe, recipe_note
 from onedp.nets.config import NETWORK_SIZES, NetworkName

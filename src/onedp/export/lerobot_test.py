@@ -22,7 +22,7 @@ from onedp.errors import OneDPError
 from onedp.export.fold import OneStepForm, scheduler_for
 from onedp.export.lerobot import export_lerobot
 from onedp.importers import fake_checkpoints_test as foreign
-from onedp.methods.config import OneDpConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import ImageEncoderConfig, MlpConfig, StateEncoderConfig, UnetConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy

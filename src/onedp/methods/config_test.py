@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from onedp.errors import OneDPError
-from onedp.methods.config import EmaConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import EmaConfig, OptimizerConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import fitted
 from onedp.methods.table import recipe
 
@@ -28,6 +29,25 @@ def test_impossible_optimizers_are_refused(options, message):
 def test_impossible_averages_are_refused():
     with pytest.raises(OneDPError, match="a decay in"):
         EmaConfig(max_decay=1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "d", "warm_start": "consistency", "regression_steps": 1}, "variant d is asked at none"),
+        ({"warm_start": "consistency"}, "A consistency warm start needs regression_steps"),
+        ({"warm_start": "consistency", "regression_steps": 1, "regression_pairs": 1, "input_noise_scale": 0.25},
+         "input_noise_scale must be 1; it is 0.25"),
+        ({"matching_noise": "learned", "variant": "d"}, "no noise in variant d that could be learned: use variant s"),
+        ({"matching_noise": "annealed", "variant": "d"}, "no noise in variant d that could be annealed: use variant s"),
+        ({"matching_noise": "learned", "acting_noise_scale": 0.75}, "leave acting_noise_scale at 1, it is 0.75"),
+        ({"matching_noise": "annealed"}, "which is 1: nothing would change. Give another acting_noise_scale"),
+        ({"matching_noise": "learned", "noise_gain_lr": 0.0}, "noise_gain_lr must be a positive number, not 0.0"),
+    ],
+)  # fmt: skip
+def test_warm_starts_and_noise_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(OneDPError, match=message):
+        OneDpConfig(**options)
 
 
 @pytest.mark.parametrize("method", ["onedp", "onedp-s", "regression", "regression-fine", "going-on"])

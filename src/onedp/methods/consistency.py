@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.draws import integers, normal
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import diffuse
 from onedp.methods.distillation import FromPairs, bin_times, follow_ode, pseudo_huber, student_from_pure_noise
+from onedp.methods.levels import pure_noise_level
 from onedp.methods.method import Batch, Setting
+from onedp.methods.pairs import PairPool
 from onedp.methods.student_config import ConsistencyConfig
 
 
@@ -31,21 +34,37 @@ class ConsistencyDistillation(FromPairs):
 
     def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Difference of the student's answers at two neighbouring times, the later one's target being the earlier's."""
-        student, bins = self.networks["student"], self.config.bins_at(step / self.steps)
-        pairs, _, chunks = self.pairs.draw(len(batch), generator)
-        index = integers(0, bins, len(batch), generator)
-        t, s = (bin_times(student.schedule, bins, edge) for edge in (index, index + 1))
-        eps = normal(chunks.shape, generator)
-        x_t = diffuse(student.schedule, chunks, t, eps)
-        cond = student.encode(pairs.nobs)
-        with torch.no_grad():
-            x_s = follow_ode(self.teacher, x_t, bins, index, self.teacher.encode(pairs.nobs))
-            target = torch.where((index == bins - 1)[:, None, None], x_s, student.x0(x_s, s, cond))  # data: itself
-        error = student.x0(x_t, t, cond) - target
-        loss = pseudo_huber(error, self.config.huber).mean()
-        return loss, {"consistency_rms": error.detach().square().mean().sqrt()}
+        bins = self.config.bins_at(step / self.steps)
+        student, huber = self.networks["student"], self.config.huber
+        return consistency_loss(student, self.teacher, self.pairs, bins, len(batch), huber, generator)
 
     def sampler(self) -> Consistency:
         """One pass from pure noise."""
-        start = self.teacher.schedule.ode_times(torch.zeros(1))
-        return Consistency((float(start[0]),), clip=self.clip)
+        return Consistency((pure_noise_level(self.teacher.schedule),), clip=self.clip)
+
+
+def consistency_loss(
+    student: Denoiser,
+    teacher: Denoiser,
+    pairs: PairPool,
+    bins: int,
+    n: int,
+    huber: float | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Squared or pseudo-Huber difference of the student's answers at both ends of one of ``bins`` steps of the ODE.
+
+    ``n`` chunks of the ``pairs`` are noised to the step's earlier end, and the ``teacher`` solves it; the answer behind
+    it, detached, is the target.
+    """
+    batch, _, chunks = pairs.draw(n, generator)
+    index = integers(0, bins, n, generator)
+    t, s = (bin_times(student.schedule, bins, edge) for edge in (index, index + 1))
+    eps = normal(chunks.shape, generator)
+    x_t = diffuse(student.schedule, chunks, t, eps)
+    cond = student.encode(batch.nobs)
+    with torch.no_grad():
+        x_s = follow_ode(teacher, x_t, bins, index, teacher.encode(batch.nobs))
+        target = torch.where((index == bins - 1)[:, None, None], x_s, student.x0(x_s, s, cond))  # data: itself
+    error = student.x0(x_t, t, cond) - target
+    return pseudo_huber(error, huber).mean(), {"consistency_rms": error.detach().square().mean().sqrt()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from onedp.diffusion.samplers import DEFAULT_LEVELS
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, NoiseSchedule
 from onedp.errors import OneDPError
@@ -20,6 +22,11 @@ def default_levels(schedule: NoiseSchedule) -> tuple[float | None, float, float 
     assert isinstance(schedule, CosineDdpm)
     low, level, high = (max(1, round(share * schedule.steps)) for share in (0.02, 0.65, 0.95))
     return float(low), float(min(level, schedule.steps - 1)), float(min(high, schedule.steps - 1))
+
+
+def pure_noise_level(schedule: NoiseSchedule) -> float:
+    """Level at which an ODE of the process starts: nothing of the signal is left there, or next to nothing."""
+    return float(schedule.ode_times(torch.zeros(1))[0])
 
 
 def annealed_levels(schedule: NoiseSchedule) -> tuple[float, float]:

@@ -6,12 +6,12 @@ import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.samplers import Sampler
@@ -41,6 +41,15 @@ class OptimizerRole:
     config: OptimizerConfig
     first_step: int
     last_step: int
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+    """Parameters of the network whose rate is another: by name, the factor on the schedule's."""
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """What a torch optimizer is made of; ``factor`` in each group is that on the rate."""
+        named = dict(network.named_parameters())
+        plain = [parameter for name, parameter in named.items() if name not in self.rate_factors]
+        others = [{"params": [named[name]], "factor": factor} for name, factor in self.rate_factors.items()]
+        return [{"params": plain, "factor": 1.0}, *others]
 
 
 @dataclass(frozen=True)
@@ -119,10 +128,10 @@ class Method(ABC):
 
     @abstractmethod
     def sampler(self) -> Sampler:
-        """How the trained policy acts."""
+        """How the trained policy acts; asked after ``finished``, it belongs to the network made there last."""
 
     def finished(self, network: Denoiser) -> Denoiser:
-        """The network to save and act with, made of the trained one."""
+        """The network to save and act with, made of the trained one, which is left as it is."""
         return network
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:

@@ -23,15 +23,19 @@ from onedp.diffusion.samplers import OneStep, Sampler
 from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
-from onedp.methods.config import OneDpConfig
+from onedp.methods.consistency import consistency_loss
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
 from onedp.methods.distillation import gradient_at, require_deterministic
 from onedp.methods.fisher import fisher_loss
-from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or
+from onedp.methods.generator import initial_generator
+from onedp.methods.input_noise import LOG_GAIN, annealed_noise, gain_of, without_gain
+from onedp.methods.levels import annealed_levels, check_levels, default_levels, given_or, pure_noise_level
 from onedp.methods.method import Batch, Method, OptimizerRole, Setting, trainable_copy
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.pairs import PairPool, Rows, forecast_pairs, kept_pairs, make_pairs
 from onedp.methods.regression import one_step_student, regression_loss
+from onedp.methods.student_config import ConsistencyConfig
 
 
 def build(config: OneDpConfig, setting: Setting) -> OneDp:
@@ -48,7 +52,7 @@ def build(config: OneDpConfig, setting: Setting) -> OneDp:
 
 
 class OneDp(Method):
-    """Distil ``teacher`` into a generator; phases: regression (if any), tracker warm-up (if any), matching."""
+    """Distil ``teacher`` into a generator; phases: warm start (if any), tracker warm-up (if any), matching."""
 
     def __init__(
         self,
@@ -62,10 +66,10 @@ class OneDp(Method):
         self.teacher = teacher.requires_grad_(False).eval()
         self.teacher_sampler = teacher_sampler
         self.steps = steps
-        self.networks = {"generator": trainable_copy(teacher) if student is None else student}
-        if config.parameterization != "teacher":
-            _predict_otherwise(self.networks["generator"], config.parameterization, bool(config.regression_steps))
+        self.networks = {"generator": initial_generator(config, teacher, student)}
         low, level, high = default_levels(teacher.schedule)
+        if config.warm_start == "consistency":
+            level = pure_noise_level(teacher.schedule)
         self.final_high = config.final_level_high
         if config.annealed:
             high, self.final_high = annealed_levels(teacher.schedule)
@@ -84,9 +88,11 @@ class OneDp(Method):
         self.needs_pairs = bool(config.regression_steps) or max(config.adversarial_weight, config.regression_weight) > 0
         if self.needs_pairs:
             require_deterministic(teacher_sampler.draws, teacher_sampler.label)
-        self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps)}
+        factors = {LOG_GAIN: config.noise_gain_lr / config.generator.lr} if config.matching_noise == "learned" else {}
+        self.optimizers = {"generator": OptimizerRole("generator", config.generator, matching, steps, factors)}
         if config.regression_steps:
-            self.optimizers["regression"] = OptimizerRole("generator", config.regression, 0, config.regression_steps)
+            warm_start = OptimizerRole("generator", config.regression, 0, config.regression_steps)
+            self.optimizers[config.warm_start] = warm_start
         if config.variant == "s":
             self.networks["tracker"] = trainable_copy(teacher)
             if config.adversarial_weight > 0:
@@ -95,6 +101,7 @@ class OneDp(Method):
         self.averaged = {"generator": config.ema} if config.ema else {}
         self.result = "generator"
         self.measure, self.settled_step = "energy_distance", matching
+        self._acting_noise = config.acting_noise_scale
         self._pairs: PairPool | None = None
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
@@ -119,7 +126,7 @@ class OneDp(Method):
     def updates(self, step: int) -> Sequence[str]:
         """Algorithm 1: tracker first, then generator; before that the warm-ups."""
         if step < self.config.regression_steps:
-            return ("regression",)
+            return (self.config.warm_start,)
         if self.config.variant == "d":
             return ("generator",)
         if step < self.config.regression_steps + self.config.tracker_warmup:
@@ -132,12 +139,21 @@ class OneDp(Method):
             return self._tracker_loss(batch, step, generator)
         if name == "regression":
             return self._regression_loss(batch, generator)
+        if name == "consistency":
+            return self._consistency_loss(batch, step, generator)
         return self._generator_loss(batch, step, generator)
 
     def sampler(self) -> OneStep:
         """The generator's level; no noise for variant D (z = 0)."""
-        scale = 0.0 if self.config.variant == "d" else self.config.acting_noise_scale
+        scale = 0.0 if self.config.variant == "d" else self._acting_noise
         return replace(self.one_step, noise_scale=scale, clip=self.teacher_sampler.clip)
+
+    def finished(self, network: Denoiser) -> Denoiser:
+        """A learned factor on the noise leaves the network and becomes the sampler's."""
+        if self.config.matching_noise != "learned":
+            return network
+        self._acting_noise = gain_of(network).item()
+        return without_gain(network)
 
     def diagnose(self, network: Denoiser, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         """Brief 9.3: student against teacher and, in variant S, against its tracker."""
@@ -145,15 +161,15 @@ class OneDp(Method):
             network, self.teacher, self.networks.get("tracker"), self.sampler(), self.teacher_sampler, batch, generator
         )
 
-    def _student_actions(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+    def _student_actions(self, batch: Batch, step: int, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
         student = self.networks["generator"]
-        z = self._student_noise(batch, generator)
+        z = self._student_noise(batch, step, generator)
         return self.one_step.generate(student, student.encode(batch.nobs), z)
 
     def _tracker_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoising training of the generator score network on the student's own, detached actions (their eq. 6)."""
         with torch.no_grad():
-            actions = self._student_actions(batch, generator)
+            actions = self._student_actions(batch, step, generator)
         loss = denoising_loss(self.networks["tracker"], actions, batch, generator)
         numbers = {"tracker_loss": loss.detach()}
         if self.config.adversarial_weight > 0:
@@ -170,9 +186,17 @@ class OneDp(Method):
             self.networks["generator"], self.one_step, self.pairs, len(batch), self.config.regression_huber, generator
         )
 
+    def _consistency_loss(
+        self, batch: Batch, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As the method consistency's, whose bins double over the warm start as there over the run."""
+        bins = ConsistencyConfig().bins_at(step / self.config.regression_steps)
+        student, huber = self.networks["generator"], self.config.regression_huber
+        return consistency_loss(student, self.teacher, self.pairs, bins, len(batch), huber, generator)
+
     def _generator_loss(self, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Their eq. 5 (S) and 8 (D) as an inner product with a detached gradient."""
-        actions = self._student_actions(batch, generator)
+        actions = self._student_actions(batch, step, generator)
         t = self._levels(len(batch), step, generator)
         eps = normal(actions.shape, generator)
         with torch.no_grad():
@@ -214,11 +238,17 @@ class OneDp(Method):
             high = high + progress * (self.final_high - high)
         return self.teacher.schedule.times_between(n, low, high, generator)
 
-    def _student_noise(self, batch: Batch, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+    def _student_noise(self, batch: Batch, step: int, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
+        """What the student reads while it is matched; warm starts read all of the noise."""
         shape = (len(batch), *self.teacher.chunk_shape)
         if self.config.variant == "d":
             return torch.zeros(shape, device=generator.device)
-        return normal(shape, generator)
+        z = normal(shape, generator)
+        if self.config.matching_noise == "learned":
+            return gain_of(self.networks["generator"]) * z
+        if self.config.matching_noise == "annealed":
+            return annealed_noise(step, self.settled_step, self.steps - 1, self.config.acting_noise_scale) * z
+        return z
 
 
 def onedp_gradient(
@@ -244,16 +274,3 @@ def onedp_gradient(
     if normalize:  # DMD's weight takes the place of sigma^2, so one alpha is left, that of the chain rule
         return alpha * difference / (actions - teacher_x0).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-5)
     return alpha**2 * difference
-
-
-def _predict_otherwise(generator: Denoiser, parameterization: str, regression: bool) -> None:
-    """Read the output of the ``generator``, in place, as another prediction than the one it was trained for.
-
-    Only regression can teach it that: matching moves a student that already acts. Raises ``OneDPError`` without one.
-    """
-    if generator.parameterization != parameterization and not regression:
-        raise OneDPError(
-            f"The teacher predicts {generator.parameterization}; a student that predicts {parameterization} has to "
-            "learn that in a regression phase, which this recipe lacks. Use --method onedp-s --preset small."
-        )
-    generator.parameterization = parameterization

@@ -14,9 +14,10 @@ from onedp.diffusion.samplers import Ddim, Heun, OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
 from onedp.errors import OneDPError
 from onedp.methods import onedp as onedp_module
-from onedp.methods.config import OneDpConfig, OptimizerConfig
+from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Batch
 from onedp.methods.onedp import OneDp, onedp_gradient
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.mlp import Mlp
 
 CHUNK = (4, 2)
@@ -325,6 +326,16 @@ def test_a_student_may_predict_the_chunk_though_its_teacher_predicts_the_noise()
         said = teacher.backbone(z, t.float(), torch.zeros(5, 1))
         torch.testing.assert_close(method.one_step.generate(student, torch.zeros(5, 1), z), said)
     assert said.std() > 0.1
+
+
+def test_a_student_that_predicts_the_noise_cannot_start_from_pure_noise():
+    config = OneDpConfig(warm_start="consistency", regression_steps=3, regression_pairs=20)
+    with pytest.raises(OneDPError, match=r"predicts the noise, .* next to nothing\. Use parameterization x0"):
+        OneDp(config, teacher_of(CosineDdpm(), 0.2, "eps"), Ddim(10), steps=10)
+    method = OneDp(replace(config, parameterization="x0"), teacher_of(CosineDdpm(), 0.2, "eps"), Ddim(10), steps=10)
+    assert (method.networks["generator"].parameterization, method.sampler().level) == ("x0", 95.0)
+    nearer = OneDp(replace(config, initial_level=65), teacher_of(CosineDdpm(), 0.2, "x0"), Ddim(10), steps=10)
+    assert nearer.sampler().level == 65
 
 
 def test_another_prediction_needs_a_regression_phase():

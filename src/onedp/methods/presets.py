@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from onedp.methods.cloning_config import CloningConfig, MeanFlowConfig, MipConfig
-from onedp.methods.config import (
-    ActTrainingConfig,
-    DenoisingConfig,
-    EmaConfig,
-    MethodConfig,
-    OneDpConfig,
-    OptimizerConfig,
-)
+from onedp.methods.config import ActTrainingConfig, DenoisingConfig, EmaConfig, MethodConfig, OptimizerConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.student_config import (
     ConsistencyConfig,
     GaussianConfig,

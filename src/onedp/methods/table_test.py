@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from onedp.diffusion.samplers import Ddim, Ddpm
+from onedp.diffusion.samplers import Ddim, Ddpm, OneStep
 from onedp.errors import OneDPError
-from onedp.methods.config import DenoisingConfig, MethodConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig, MethodConfig
 from onedp.methods.distillation import require_deterministic
+from onedp.methods.input_noise import LOG_GAIN
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import ONEDP_S, fitted
 from onedp.methods.student_config import ProgressiveConfig
 from onedp.methods.table import (
@@ -129,6 +131,44 @@ def test_a_student_may_have_a_network_of_its_own(tmp_path, data, teachers):
         distill_student(paper, tmp_path / "paper")
 
 
+@pytest.mark.parametrize(
+    ("process", "changes"),
+    [
+        ("ddpm", {"matching_noise": "learned", "acting_noise_scale": 1.0}),
+        ("edm", {"matching_noise": "annealed", "acting_noise_scale": 0.5}),
+        ("edm", {"warm_start": "consistency", "input_noise_scale": 1.0}),
+        ("ddpm", {"warm_start": "consistency", "input_noise_scale": 1.0, "parameterization": "x0"}),
+        ("flow", {"warm_start": "consistency", "input_noise_scale": 1.0}),
+    ],
+    ids=["learned", "annealed", "consistency-edm", "consistency-ddpm", "consistency-flow"],
+)
+def test_levers_of_onedp_train_resume_exactly_and_save_what_any_student_is(process, changes, tmp_path, data, teachers):
+    changes = {"regression_steps": 3, "tracker_warmup": 1, **changes}
+    recommended = small("onedp-s")
+    assert isinstance(recommended, OneDpConfig)
+    config = dataclasses.replace(recommended, **changes)
+    begin(config, teachers[process], data, tmp_path / "whole" / "run")
+    kind = begin(config, teachers[process], data, tmp_path / "parts" / "run", stop_after=5)
+    resume_run(tmp_path / "parts" / "run", kind)
+    assert_same_weights(tmp_path / "whole" / "run", tmp_path / "parts" / "run")
+    whole, parts = (load_policy(tmp_path / each / "run") for each in ("whole", "parts"))
+    assert whole.sampler == parts.sampler
+    teacher = load_policy(teachers[process])
+    assert whole.denoiser.state_dict().keys() == teacher.denoiser.state_dict().keys()
+    assert whole.network == teacher.network
+    rng = np.random.default_rng(0)
+    chunk = whole.infer(whole.spec.fake_observation(3, rng), rng.standard_normal((3, *whole.noise_shape)))
+    assert np.isfinite(chunk).all()
+    assert isinstance(whole.sampler, OneStep)
+    if config.matching_noise == "learned":
+        average = load_file(tmp_path / "whole" / "run" / "checkpoint" / "state.safetensors")[
+            f"ema/generator/{LOG_GAIN}"
+        ]
+        assert whole.sampler.noise_scale == pytest.approx(float(np.exp(average)), rel=1e-6) != 1
+    else:
+        assert whole.sampler.noise_scale == config.acting_noise_scale
+
+
 def test_few_step_students_are_no_teachers(tmp_path, data, teachers):
     begin(small("mip"), None, data, tmp_path / "mip")
     with pytest.raises(OneDPError, match="is a one-step student itself"):
@@ -195,7 +235,7 @@ def test_the_recommended_recipe_follows_the_teachers_process():
 def test_a_config_is_what_it_was_before_it_got_a_field_that_it_does_not_use():
     """So that runs and results of before are found."""
     plain = OneDpConfig()
-    assert "regression_weight" not in method_to_json(plain)
+    assert not {"regression_weight", "warm_start", "matching_noise", "noise_gain_lr"} & set(method_to_json(plain))
     kept = OneDpConfig(regression_pairs=5, regression_weight=0.5)
     assert method_to_json(kept)["regression_weight"] == 0.5
     for config in (plain, kept):

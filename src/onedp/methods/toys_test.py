@@ -18,12 +18,13 @@ from onedp.errors import OneDPError, TrainingError
 from onedp.methods import trajectory
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
 from onedp.methods.cloning_config import CloningConfig, MeanFlowConfig, MipConfig
-from onedp.methods.config import DenoisingConfig, MethodConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import DenoisingConfig, MethodConfig, OptimizerConfig
 from onedp.methods.distillation import gradient_at, ode_step, pseudo_huber
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.meanflow import average_velocity_target
 from onedp.methods.method import Batch, Method, Setting
 from onedp.methods.onedp import OneDp
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.progressive import Progressive, stage_ends, two_step_target
 from onedp.methods.student_config import (
     ConsistencyConfig,
@@ -206,6 +207,51 @@ def test_other_gradients_learn_a_gaussian_teacher(changes, schedule):
         student.log_std.sub_(1.0)
     train(method, 500)
     assert_gaussian(samples(method), mean_within=0.03, spread_within=0.08)
+
+
+def test_a_consistency_warm_start_lowers_its_loss_and_ends_in_a_student_that_acts(tmp_path):
+    """From pure noise, where one pass of the teacher gives the mean alone; a little matching follows."""
+    slow = OptimizerConfig(lr=1e-4, betas=(0.0, 0.999))
+    config = OneDpConfig(
+        warm_start="consistency", regression=FAST, regression_steps=500, regression_pairs=2000, regression_huber=0.1,
+        tracker_warmup=20, generator=slow, tracker=slow,
+    )  # fmt: skip
+    teacher = GaussianDenoiser(Edm(), MEAN, STD, "edm")
+    method = OneDp(config, teacher, Heun(30, clip=None), 540, warm(Edm(), "edm"))
+    assert method.sampler().level == Edm().sigma_max
+    method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
+    assert [method.updates(step) for step in (0, 499, 500, 520)] == [
+        ("consistency",), ("consistency",), ("tracker",), ("tracker", "generator"),
+    ]  # fmt: skip
+
+    def rms() -> float:
+        """With the most bins, on draws of its own."""
+        return method.loss("consistency", BATCH, 499, torch.Generator().manual_seed(5))[1]["consistency_rms"].item()
+
+    before, spread = rms(), samples(method).std(dim=0).mean().item()
+    train(method, 540)
+    assert rms() < 0.7 * before
+    assert spread < 0.2 * STD
+    assert_gaussian(samples(method), mean_within=0.05, spread_within=0.2)
+
+
+def test_the_consistency_warm_start_is_the_method_consistencys_loss(tmp_path):
+    """The same bins at the same share of the steps, the same draws, the same gradient."""
+    teacher, generator = GaussianDenoiser(Edm(), MEAN, STD, "edm"), torch.Generator()
+    config = OneDpConfig(warm_start="consistency", regression_steps=200, regression_pairs=300, regression_huber=0.02)
+    warm_start = OneDp(config, teacher, Heun(30, clip=None), 210, warm(Edm(), "edm"))
+    alone = build_method(ConsistencyConfig(pairs=300), replace(setting_of(200, teacher, warm), same_network=False))
+    for step in (0, 150):
+        losses, gradients = [], []
+        for method, name in ((warm_start, "consistency"), (alone, "student")):
+            method.prepare(BATCH.nobs, tmp_path, "key", generator.manual_seed(0))
+            loss, _ = method.loss(name, BATCH, step, generator.manual_seed(1))
+            losses.append(loss.item())
+            gradients.append(
+                torch.autograd.grad(loss, [*method.networks[method.result].parameters()], allow_unused=True)
+            )
+        assert losses[0] == losses[1] > 0
+        assert all(a is b is None or torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 # --- without a teacher

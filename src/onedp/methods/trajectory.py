@@ -21,6 +21,7 @@ from onedp.methods.distillation import (
     pseudo_huber,
     student_from_pure_noise,
 )
+from onedp.methods.levels import pure_noise_level
 from onedp.methods.method import Batch, Setting
 from onedp.methods.student_config import TrajectoryConfig
 from onedp.nets.two_times import JumpDenoiser, clean_time
@@ -56,7 +57,7 @@ class Trajectory(FromPairs):
 
     def sampler(self) -> Consistency:
         """One pass from pure noise; ``consistency:3`` chains three."""
-        return Consistency((float(self.teacher.schedule.ode_times(torch.zeros(1))[0]),), clip=self.clip)
+        return Consistency((pure_noise_level(self.teacher.schedule),), clip=self.clip)
 
     def finished(self, network: Denoiser) -> Denoiser:
         """The jump to clean data alone is needed to act."""

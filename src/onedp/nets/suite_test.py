@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from onedp.backends import load_backend
 from onedp.errors import OneDPError
 from onedp.export.export import export_policy
-from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import DenoisingConfig, EmaConfig, MethodConfig, OptimizerConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import fitted
 from onedp.methods.student_config import ProgressiveConfig
 from onedp.methods.table import METHODS, method_names, recipe

@@ -15,7 +15,8 @@ from onedp.data.config import ReadingConfig, RecordedConfig
 from onedp.data.fake_sets_test import SIZE, lerobot_v3, robomimic
 from onedp.errors import DataError, TrainingError
 from onedp.export.reference import WINDOWS, recorded_observations
-from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig, EmaConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.config import ImageEncoderConfig, MlpConfig
 from onedp.nets.encoder_choice import usual_encoder
 from onedp.policy import load_policy

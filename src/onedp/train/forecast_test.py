@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from onedp.methods.config import DenoisingConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.pairs import forecast_pairs
 from onedp.nets.config import MlpConfig, UnetConfig
 from onedp.train import loop as loop_module

@@ -219,9 +219,8 @@ def initial_state(method: Method, accelerator: Accelerator) -> TrainState:
         network.to(accelerator.device)
     optimizers = {}
     for loss, role in method.optimizers.items():
-        parameters = list(method.networks[role.network].parameters())
         optimizer = torch.optim.AdamW(
-            parameters,
+            role.parameter_groups(method.networks[role.network]),
             lr=role.config.lr,
             betas=role.config.betas,
             weight_decay=role.config.weight_decay,
@@ -257,8 +256,9 @@ def train_step(
         limit = math.inf if role.config.clip_norm is None else role.config.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         _require_finite(norm, name, state.step)  # before the weights, their average or a checkpoint see it
+        rate = learning_rate(role.config, state.step - role.first_step, role.last_step - role.first_step)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(role.config, state.step - role.first_step, role.last_step - role.first_step)
+            group["lr"] = group["factor"] * rate
         optimizer.step()
         logs |= numbers
         if role.network in state.averages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import TrainingError
-from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig, OptimizerConfig
+from onedp.methods.config import DenoisingConfig, EmaConfig, OptimizerConfig
 from onedp.methods.denoising import Denoising
+from onedp.methods.input_noise import LOG_GAIN
 from onedp.methods.onedp import OneDp
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig, NetworkConfig, UnetConfig
 from onedp.train.config import LoopConfig
@@ -93,6 +96,22 @@ def test_two_steps_resumed_for_two_more_equal_four_bit_for_bit(tmp_path, kind, n
         for file in (tmp_path / "whole" / "metrics.jsonl", tmp_path / "parts" / "metrics.jsonl")
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_parameter_may_have_a_rate_of_its_own(tmp_path):
+    """Adam's first step is as long as the rate: the noise's factor moves by its own, the weights by theirs."""
+    method = method_of("onedp-s")
+    config = replace(method.config, matching_noise="learned", noise_gain_lr=0.05)
+    method = OneDp(config, method.teacher, Ddim(2), 4)
+    train(tmp_path, method, stop_after=2)
+    before = {name: value.clone() for name, value in method.networks["generator"].state_dict().items()}
+    assert before[LOG_GAIN] == 0  # matching begins with the third step
+    train(tmp_path, method, resume=True, stop_after=3)
+    moved = {
+        name: (value - before[name]).abs().max() for name, value in method.networks["generator"].named_parameters()
+    }
+    assert moved.pop(LOG_GAIN).item() == pytest.approx(0.05, rel=1e-3)
+    assert max(moved.values()).item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_a_changed_seed_changes_the_result(tmp_path):

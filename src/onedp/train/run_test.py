@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from onedp.errors import OneDPError
-from onedp.methods.config import DenoisingConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.config import MlpConfig
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import distill_student, resume_run, train_teacher

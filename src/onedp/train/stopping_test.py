@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from safetensors.numpy import load_file
 
 from onedp.errors import OneDPError, TrainingError
-from onedp.methods.config import DenoisingConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig
 from onedp.methods.method import Method
 from onedp.methods.onedp import OneDp
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.table import recipe
 from onedp.nets.config import MlpConfig
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
