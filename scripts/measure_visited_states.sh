@@ -1,6 +1,7 @@
 #!/bin/sh
 # Does it help to distil on the states that the student itself visits? results/visited-states, on 1,000 tuning starts.
-# The workspace keeps what is done already; call it again to go on.
+# The workspace keeps what is done already; call it again to go on. The rows that are there were made of states in float32
+# with the one after each episode's last action, by a script that onedp record replaced.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -16,8 +17,8 @@ evaluate() { # policy, sampler ("own": the policy's), file
 
 evaluate pusht-keypoints-ddpm ddim:10 teacher.json
 evaluate pusht-keypoints-onedp-s own shipped-onedp-s.json
-[ -e "$workspace/both.npz" ] || "$python" scripts/record_observations.py --policies pusht-keypoints-onedp-s \
-    --episodes 250 --first-seed 2000 --beside src/onedp/shipped/pusht_observations.npz --out "$workspace/both.npz"
-[ -e "$workspace/visited/policy" ] || "$onedp" distill pusht-keypoints-ddpm --data "$workspace/both.npz" --threads 1 \
-    --out "$workspace/visited"
+[ -e "$workspace/visited.hdf5" ] || "$onedp" record pusht-keypoints-onedp-s --episodes 250 --first-seed 2000 \
+    --workers 1 --out "$workspace/visited.hdf5"
+[ -e "$workspace/visited/policy" ] || "$onedp" distill pusht-keypoints-ddpm --beside "$workspace/visited.hdf5" \
+    --threads 1 --out "$workspace/visited"
 evaluate "$workspace/visited" own visited.json

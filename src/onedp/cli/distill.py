@@ -30,6 +30,8 @@ class Distill:
     needs the preset small of onedp, whose regression teaches it that)."""
     data: Path | None = None
     """Observations to distil on (any format train reads; actions are ignored); default: those the package ships."""
+    beside: tuple[Path, ...] = ()
+    """Recordings whose observations are added to these, such as what onedp record kept of a student's lost episodes."""
     reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     loader_threads: int = 2
     """Threads that read pictures ahead."""
@@ -98,7 +100,13 @@ class Distill:
             patience=self.patience,
         )
         return StudentRun(
-            teacher=self.teacher, data=data, method=config, loop=loop, network=network, reading=self.reading
+            teacher=self.teacher,
+            data=data,
+            method=config,
+            loop=loop,
+            network=network,
+            reading=self.reading,
+            beside=self.beside,
         )
 
     def run(self) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 VERBS = {
     "train": ("onedp.cli.train:Train", "demonstrations to a diffusion-policy teacher"),
     "collect": ("onedp.cli.collect:Collect", "demonstrations of a task by its scripted expert"),
+    "record": ("onedp.cli.record:Record", "roll-outs of a policy, or those it lost, to distil on"),
     "import": ("onedp.cli.import_checkpoint:Import", "a LeRobot or diffusion_policy checkpoint to a teacher"),
     "distill": ("onedp.cli.distill:Distill", "a teacher to a student of one network pass"),
     "evaluate": ("onedp.cli.evaluate:Evaluate", "score, success and latency of one policy"),

@@ -83,5 +83,3 @@ class Scripted:
     noise: RecoveryNoise
     description: str
     """What it does, for the file's attributes."""
-    raw_observations: Callable[[Any], dict[str, ndarray]] | None = None
-    """Raw arrays of the task at this moment, kept beside the observations where they are something else."""

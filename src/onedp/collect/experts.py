@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from numpy import ndarray
-
 from onedp.collect.expert import Expert, RecoveryNoise, Scripted
 from onedp.errors import OneDPError, unknown_choice
 from onedp.tasks import TASKS
@@ -66,15 +64,10 @@ def _pusht(env: Any) -> Expert:
     return PushTPlanner(env)
 
 
-def _pusht_state(env: Any) -> dict[str, ndarray]:
-    return {"state": env.raw_state()}
-
-
 _PUSHT = Scripted(
     _pusht,
     RecoveryNoise(scale=(4.0, 4.0)),
     "tries pushes in a second simulation, does the best one and plans again, until 95 % of the goal is covered",
-    raw_observations=_pusht_state,
 )
 
 EXPERTS: dict[str, Scripted] = {

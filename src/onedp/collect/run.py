@@ -15,16 +15,15 @@ from typing import Any
 from onedp.collect import experts
 from onedp.collect.episode import collect_episode
 from onedp.collect.expert import Expert
-from onedp.data.robomimic_writer import Demonstration, write_robomimic
+from onedp.data.robomimic_writer import Demonstration, require_h5py, write_robomimic
 from onedp.errors import OneDPError
 from onedp.files import require_writable
 from onedp.machine import command_line, usable_cores
 from onedp.tasks import get_task
+from onedp.tasks.episode_rows import robomimic_environment
+from onedp.tasks.seeds import require_training_seeds
 from onedp.tasks.task import Environment
 from onedp.tasks.ways import way_counts
-
-TEST_SEEDS_FROM = 100_000
-"""Starts from here on are for evaluation; demonstrations of them would be a peek at the exam."""
 
 LABEL = "scripted: made by a program that sees the simulation's state. These are not human demonstrations."
 
@@ -53,11 +52,8 @@ class CollectRequest:
             raise OneDPError(f"noise must not be negative, it is {self.noise}.")
         if self.workers is not None and self.workers < 1:
             raise OneDPError(f"workers must be at least 1, it is {self.workers}.")
-        if not self.seed >= 0 or self.seed + self.most_attempts > TEST_SEEDS_FROM:
-            raise OneDPError(
-                f"seed {self.seed} with up to {self.most_attempts} starts reaches outside 0 to {TEST_SEEDS_FROM - 1}: "
-                "the starts above are for evaluation. Choose a smaller seed or fewer episodes."
-            )
+        attempts = self.most_attempts
+        require_training_seeds(self.seed, attempts, f"seed {self.seed} with up to {attempts} starts")
 
     @property
     def most_attempts(self) -> int:
@@ -93,6 +89,7 @@ def collect(
     scripted = experts.get_expert(request.task)
     get_task(request.task)  # refuses wrong options here, before a worker meets them
     require_writable(request.out)
+    require_h5py()
     kept: list[Demonstration] = []
     failed: list[int] = []
     for attempt, demonstration in enumerate(_attempts(request)):
@@ -115,20 +112,8 @@ def collect(
         failed_seeds=tuple(failed),
         ways=way_counts(demonstration.attributes.get("way") for demonstration in kept),
     )
-    write_robomimic(request.out, kept, _environment(request.task), _attributes(request, scripted, summary))
+    write_robomimic(request.out, kept, robomimic_environment(request.task), _attributes(request, scripted, summary))
     return summary
-
-
-def _environment(name: str) -> dict[str, Any]:
-    """What robomimic calls ``env_args``. A scene that our task changes is nothing that it could build."""
-    from onedp.tasks.robosuite import RATE_HZ, SCENES
-
-    if name not in SCENES:
-        return {"env_name": name, "type": 2, "env_kwargs": {}}  # 2: robomimic's number for gym environments
-    arms = SCENES[name].arms
-    kwargs = {"robots": ["Panda"] * arms, "control_freq": int(RATE_HZ), "hard_reset": False, "reward_shaping": False}
-    version = importlib.metadata.version("robosuite")
-    return {"env_name": SCENES[name].environment, "type": 1, "env_version": version, "env_kwargs": kwargs}
 
 
 def _attributes(request: CollectRequest, scripted: experts.Scripted, summary: CollectSummary) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from onedp.data.lazy import LazyArray, StepArray, block_slices, selected
+from onedp.data.lazy import LazyArray, StepArray, block_slices, concatenated, selected
 from onedp.errors import DataError, did_you_mean
 
 
@@ -103,6 +103,31 @@ class Episodes:
         rows = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
         arrays = {name: selected(array, rows) for name, array in self.arrays.items()}
         return Episodes(arrays, np.cumsum(lengths), self.source, self.skipped)
+
+
+def joined_episodes(parts: Sequence[Episodes]) -> Episodes:
+    """The episodes of all ``parts``, one after the other; arrays that are read on demand stay so.
+
+    Raises ``DataError`` when they have not the same arrays of the same shapes.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    shapes = {name: array.shape[1:] for name, array in first.arrays.items()}
+    for part in parts[1:]:
+        others = {name: array.shape[1:] for name, array in part.arrays.items()}
+        if others != shapes:
+            raise DataError(
+                f"{part.source} has the arrays {others} in each step, {first.source} has {shapes}. Only recordings of "
+                "the same arrays can be joined."
+            )
+    offsets = np.cumsum([0, *(part.n_steps for part in parts[:-1])])
+    return Episodes(
+        {name: concatenated([part.arrays[name] for part in parts]) for name in first.arrays},
+        np.concatenate([part.ends + offset for part, offset in zip(parts, offsets, strict=True)]),
+        " and ".join(part.source for part in parts),
+        tuple(sentence for part in parts for sentence in part.skipped),
+    )
 
 
 class DataDigest:

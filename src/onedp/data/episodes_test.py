@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
-from onedp.data.episodes import Episodes, locate
+from onedp.data.episodes import Episodes, joined_episodes, locate
 from onedp.errors import DataError
 
 ENDS = np.array([3, 4, 9])
@@ -82,3 +83,16 @@ def test_digest_depends_on_everything_but_the_source() -> None:
 def test_digest_of_strided_arrays() -> None:
     state = np.arange(18.0).reshape(9, 2)
     assert episodes(state=np.asfortranarray(state)).digest() == episodes(state=state).digest()
+
+
+def test_joined_episodes_follow_each_other() -> None:
+    first, second = episodes(), dataclasses.replace(episodes(), source="there.npz", skipped=("Episode 7 is bad.",))
+    assert joined_episodes([first]) is first
+    both = joined_episodes([first, second])
+    assert both.ends.tolist() == [3, 4, 9, 12, 13, 18]
+    np.testing.assert_array_equal(both.episode(4)["state"], second.episode(1)["state"])
+    assert (both.source, both.skipped) == ("here.npz and there.npz", ("Episode 7 is bad.",))
+    assert both.digest() not in (first.digest(), joined_episodes([first, first, first]).digest())
+    for other in ({"more": np.zeros(9)}, {"state": np.zeros((9, 3))}):
+        with pytest.raises(DataError, match=r"here.npz has the arrays .* Only recordings of the same arrays"):
+            joined_episodes([first, episodes(**other)])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from onedp.errors import DataError
+from onedp.errors import DataError, OneDPError
 from onedp.files import replaced_file
 
 
@@ -37,6 +37,17 @@ class Demonstration:
     def _arrays(self) -> dict[str, ndarray]:
         observations = {f"obs/{name}": array for name, array in self.observations.items()}
         return {"actions": self.actions, "rewards": self.rewards, "dones": self.dones, **self.extra, **observations}
+
+
+def require_h5py() -> None:
+    """Raise ``OneDPError`` where HDF5 cannot be written: asked before hours of work, not after."""
+    try:
+        import h5py  # noqa: F401  (only whether it is there)
+    except ImportError as error:
+        raise OneDPError(
+            f"HDF5 files need the package h5py, and that cannot be imported ({error}). Install it with: "
+            "pip install 'onedp[data]'"
+        ) from error
 
 
 def write_robomimic(

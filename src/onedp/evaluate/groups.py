@@ -19,6 +19,7 @@ import torch
 
 from onedp.errors import OneDPError
 from onedp.evaluate.opening import EvaluatedExport, open_policy
+from onedp.evaluate.recorder import Keep, record_group
 from onedp.evaluate.rollout import GROUP_SIZE, Rollout, run_group
 from onedp.machine import usable_cores
 from onedp.policy import TorchPolicy
@@ -41,24 +42,30 @@ class WorkerSetup:
     device: str
     task: str
     execution: Execution
+    keep: Keep | None = None
+    """Which episodes to keep whole, beside their results; None: none."""
 
 
 class GroupWorker:
     """A policy, a task and its environments, for one group after the other."""
 
-    def __init__(self, policy: TorchPolicy | EvaluatedExport, task: Task, execution: Execution):
-        self._policy, self._task, self._execution = policy, task, execution
+    def __init__(
+        self, policy: TorchPolicy | EvaluatedExport, task: Task, execution: Execution, keep: Keep | None = None
+    ):
+        self._policy, self._task, self._execution, self._keep = policy, task, execution, keep
         self._envs = [task.make_env() for _ in range(GROUP_SIZE)]
 
     @classmethod
     def open(cls, setup: WorkerSetup) -> GroupWorker:
         """Raises ``OneDPError`` when policy or task cannot be opened here."""
         policy = open_policy(setup.policy, setup.sampler, setup.device)
-        return cls(policy, get_task(setup.task), setup.execution)
+        return cls(policy, get_task(setup.task), setup.execution, setup.keep)
 
     def run(self, seeds: Seeds) -> list[Rollout]:
         """The episodes of one group, with one thread."""
         with one_thread():
+            if self._keep is not None:
+                return record_group(self._policy, self._task, self._envs, seeds, self._keep, self._execution)
             return run_group(self._policy, self._task, self._envs, seeds, execution=self._execution)
 
 
@@ -80,7 +87,7 @@ class InProcess:
 
     def run(self, setup: WorkerSetup, groups: Sequence[Seeds]) -> Iterator[list[Rollout]]:
         """Roll-outs in the order of the groups."""
-        worker = GroupWorker(self.policy, self.task, setup.execution)
+        worker = GroupWorker(self.policy, self.task, setup.execution, setup.keep)
         for seeds in groups:
             yield worker.run(seeds)
 

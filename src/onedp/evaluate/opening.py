@@ -16,6 +16,8 @@ from onedp.backends import ExportedPolicy, load_backend
 from onedp.backends.manifest import is_export, require_own_sampler
 from onedp.errors import OneDPError
 from onedp.policy import TorchPolicy, load_policy
+from onedp.tasks import Task, get_task
+from onedp.tasks.recorded import NO_ENVIRONMENT, RECORDED, has_environment, recorded_config
 from onedp.types import PolicySpec
 
 
@@ -93,6 +95,28 @@ def open_policy(name: str, sampler: str | None, device: str = "cpu") -> JudgedPo
     if device != "cpu":
         raise OneDPError(f"{name} is an export, which runs on the CPU. Use --device cpu.")
     return EvaluatedExport(exported)
+
+
+def task_to_run(policy: JudgedPolicy, name: str | None) -> Task:
+    """The task ``name`` (None: the one it was trained on) for roll-outs of ``policy``.
+
+    Raises ``OneDPError`` when there is none, or it has no environment or other fields than the policy.
+    """
+    if not (name or policy.task):
+        if recorded_config(policy.provenance) is not None:
+            raise OneDPError(NO_ENVIRONMENT)
+        raise OneDPError(f"{policy.name} was imported without a task. Import it again with --task to run it here.")
+    if name == RECORDED:
+        raise OneDPError(NO_ENVIRONMENT)
+    task = get_task(name or policy.task)
+    if not has_environment(task):
+        raise OneDPError(NO_ENVIRONMENT)
+    if task.spec.observations != policy.spec.observations or task.spec.action != policy.spec.action:
+        raise OneDPError(
+            f"The policy {policy.name} was trained on '{policy.task}' and does not fit the observations or actions of "
+            f"'{task.name}'. Run it with --task {policy.task}."
+        )
+    return task
 
 
 def policy_path(name: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
+from onedp.data.robomimic_writer import Demonstration
 from onedp.errors import OneDPError
 from onedp.evaluate.results import EpisodeResult
 from onedp.runtime.execution import Execution
@@ -104,6 +105,8 @@ class Rollout:
     result: EpisodeResult
     counters: Counters
     seams: Seams
+    demonstration: Demonstration | None = None
+    """The whole episode, where it was asked for (``onedp.evaluate.recorder``)."""
 
 
 def run_group(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from onedp.errors import OneDPError
 from onedp.evaluate.groups import GroupExecutor, WorkerSetup, executor_for, one_thread
-from onedp.evaluate.opening import EvaluatedExport, open_policy, parameters_of, policy_path
+from onedp.evaluate.opening import EvaluatedExport, open_policy, parameters_of, policy_path, task_to_run
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import Rollout, groups_of
 from onedp.evaluate.timing import Timing
@@ -27,7 +27,7 @@ from onedp.runtime.executor import EXECUTORS
 from onedp.runtime.latency import parse_latency
 from onedp.runtime.requests import ChunkRequests, infer_chunks
 from onedp.runtime.resampled import at_control_rate
-from onedp.tasks import Task, get_task
+from onedp.tasks import Task
 from onedp.types import Continuation, episode_noise
 
 LATENCY_SECONDS = 4.0
@@ -76,14 +76,7 @@ def evaluate(request: EvaluationRequest) -> EvaluationResult:
     Raises ``OneDPError`` when the policy cannot be loaded or does not fit the task, or there is no such cluster.
     """
     policy = open_policy(request.policy, request.sampler, request.device)
-    if not (request.task or policy.task):
-        raise OneDPError(f"{policy.name} was imported without a task. Import it again with --task to evaluate it here.")
-    task = get_task(request.task or policy.task)
-    if task.spec.observations != policy.spec.observations or task.spec.action != policy.spec.action:
-        raise OneDPError(
-            f"The policy {policy.name} was trained on '{policy.task}' and does not fit the observations or actions of "
-            f"'{task.name}'. Evaluate it with --task {policy.task}."
-        )
+    task = task_to_run(policy, request.task)
     _require_executable(request, policy, task)
     groups = groups_of(request.first_seed, request.episodes)
     executor = executor_for(policy, task, len(groups), request.workers, request.ray)

@@ -94,6 +94,11 @@ def _with_action(arrays: Mapping[str, ndarray], fields: dict[str, ndarray]) -> d
     return {name: values.astype(np.float32) for name, values in fields.items()}
 
 
+def raw_observations(env: PushTEnvironment) -> dict[str, ndarray]:
+    """The human data's ``state`` at this moment, which the observations of all Push-T tasks are made of."""
+    return {"state": env.raw_state()}
+
+
 def stay(obs: Mapping[str, ndarray]) -> ndarray:
     """The action that leaves the disc where it is."""
     return obs["agent_pos"]
@@ -230,6 +235,7 @@ PUSHT_KEYPOINTS = Task(
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
     mirror=mirrored,
+    raw_observations=raw_observations,
     rest_action=stay,
 )
 
@@ -243,6 +249,7 @@ PUSHT_IMAGE = Task(
     demonstrations=HUMAN_DATA + ", or lerobot/pusht",
     raw_fields=(FieldSpec("img", (PICTURE_PX, PICTURE_PX, 3), "1", "uint8"), STATE),
     mirror=mirrored,
+    raw_observations=raw_observations,
     rest_action=stay,
 )
 
@@ -258,5 +265,6 @@ PUSHT_STATE = Task(
     demonstrations=HUMAN_DATA,
     raw_fields=(STATE,),
     mirror=mirrored,
+    raw_observations=raw_observations,
     rest_action=stay,
 )

@@ -26,6 +26,11 @@ from onedp.types import FieldSpec, PolicySpec
 RECORDED = "recorded"
 """The name of this task on the command line."""
 
+NO_ENVIRONMENT = (
+    "This policy was trained on recorded data alone, so there is no environment to run it in. Judge it on held-out "
+    "observations (onedp compare --data), or give it an environment: --task my_module:my_task."
+)
+
 OBSERVATION_PREFIXES = ("observation.", "obs/")
 
 
@@ -197,7 +202,4 @@ def _shaped(array: StepArray, spec: FieldSpec) -> StepArray:
 
 
 def _no_environment() -> Environment:
-    raise OneDPError(
-        "This policy was trained on recorded data alone, so there is no environment to run it in. Judge it on held-out "
-        "observations (onedp compare --data), or give it an environment: --task my_module:my_task."
-    )
+    raise OneDPError(NO_ENVIRONMENT)

@@ -42,6 +42,10 @@ RestAction = Callable[[Mapping[str, ndarray]], ndarray]
 """From one observation ``{name: (*shape)}`` to the action ``(Da,)`` that keeps the robot where it is."""
 
 
+RawObservations = Callable[[Any], dict[str, ndarray]]
+"""From an environment of the task to its raw arrays at this moment, ``{name: (*shape)}``."""
+
+
 HoldAction = Callable[[ndarray], ndarray]
 """From the last action ``(Da,)`` to the one that keeps the robot where that one brought it."""
 
@@ -87,6 +91,9 @@ class Task:
     ticks_per_step: int = 1
     """Control ticks of the environment in one step of ``spec``: above 1 the robot reacts, and latency counts, between
     the steps of its policy."""
+    raw_observations: RawObservations | None = None
+    """Raw arrays that files of the environment's episodes keep beside the observations, where ``features`` needs them
+    and they are something else."""
     rest_action: RestAction | None = None
     """What a robot does that has no action yet; needed where latency is charged."""
     hold_action: HoldAction | None = None

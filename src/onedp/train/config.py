@@ -92,4 +92,6 @@ class StudentRun:
     network: NetworkConfig | None = None
     """The student's network; None: the teacher's."""
     reading: ReadingConfig = field(default_factory=ReadingConfig)
-    """How the data set is read."""
+    """How the data set is read; its split is of ``data`` alone."""
+    beside: tuple[Path, ...] = ()
+    """Further recordings, whose observations come after those of ``data``."""

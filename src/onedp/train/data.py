@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onedp.data.config import RecordedConfig
-from onedp.data.episodes import Episodes
+from onedp.data.config import ReadingConfig, RecordedConfig
+from onedp.data.episodes import Episodes, joined_episodes
 from onedp.data.lazy import concatenated
 from onedp.data.normalize import CONSTANT_RANGE, Normalizer, fit_normalizer
 from onedp.errors import DataError, TrainingError
@@ -80,14 +81,21 @@ def chosen_encoder(run: TeacherRun, spec: PolicySpec) -> EncoderConfig:
 
 
 def student_observations(run: StudentRun, teacher: TorchPolicy) -> Episodes:
-    """Observations to distil ``teacher`` on, found as the teacher's were; raises ``DataError``."""
+    """Observations to distil ``teacher`` on, of all recordings of ``run``; raises ``DataError``."""
+    whole = dataclasses.replace(run.reading, split=None)
+    beside = [_observations(path, whole, teacher) for path in run.beside]
+    return joined_episodes([_observations(run.data, run.reading, teacher), *beside])
+
+
+def _observations(data: Path, reading: ReadingConfig, teacher: TorchPolicy) -> Episodes:
+    """Found as the teacher's were."""
     recorded = recorded_config(teacher.provenance)
     if teacher.task:
         fields = {} if recorded is None else recorded.fields
-        return load_observations(run.data, get_task(teacher.task), run.reading, fields)
+        return load_observations(data, get_task(teacher.task), reading, fields)
     if recorded is not None:
-        return load_observations(run.data, policy_task(teacher.spec, recorded), run.reading)
-    return load_own_observations(run.data, teacher.spec, run.reading)  # an imported policy without a task of ours
+        return load_observations(data, policy_task(teacher.spec, recorded), reading)
+    return load_own_observations(data, teacher.spec, reading)  # an imported policy without a task of ours
 
 
 def data_provenance(episodes: Episodes, recorded: RecordedConfig | None) -> dict[str, Any]:

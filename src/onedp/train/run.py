@@ -211,9 +211,16 @@ def _from_anywhere(run: TeacherRun | StudentRun) -> dict[str, Any]:
     """``plain_run`` with absolute paths, so the run can be resumed from another folder."""
     options = plain_run(run)
     for name in ("data", "teacher"):
-        if name in options and Path(options[name]).exists():
-            options[name] = str(Path(options[name]).resolve())
+        if name in options:
+            options[name] = _absolute(options[name])
+    if "beside" in options:
+        options["beside"] = [_absolute(path) for path in options["beside"]]
     return options
+
+
+def _absolute(path: str) -> str:
+    """What is no file here (``hub:...``, a shipped policy) stays as it is."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,10 +232,13 @@ def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) ->
         ("recorded", RecordedConfig()),
         ("encoder", None),
         ("crop", None),
+        ("beside", ()),
     ):  # runs from before there were these
         if getattr(run, name, default) == default:
             options.pop(name, None)
     options["data"] = Path(options["data"]).name
+    if "beside" in options:
+        options["beside"] = [Path(path).name for path in options["beside"]]
     options["data_digest"] = provenance["data_digest"]
     if isinstance(run, StudentRun):
         options["teacher"] = Path(run.teacher).name
