@@ -17,6 +17,7 @@ if not (ROOT / "pyproject.toml").is_file():
 
 SCRIPTS = {
     "measure_lift_moving.sh": ("work",),
+    "measure_lost_states.sh": ("work",),
     "measure_pusht.sh": ("noise",),
     "measure_pusht_drift.sh": ("work",),
     "measure_pusht_image.sh": ("work/data.zip", "work"),

@@ -118,7 +118,7 @@ class Distill:
             )
         from accelerate import PartialState
 
-        from onedp.shipped import shipped_observations
+        from onedp.shipped import shipped_beside, shipped_observations
         from onedp.train.run import distill_student, new_run_folder, resume_run
 
         if self.resume is not None:
@@ -131,6 +131,8 @@ class Distill:
             data = self.data or shipped_observations(self.teacher)
             process = self.teacher_process()
             run = self.student_run(data, self._student_weights(), process)
+            if self.data is None:
+                run = replace(run, beside=(*shipped_beside(self.teacher), *self.beside))
             if note := recipe_note(self.method, process):
                 PartialState(cpu=self.cpu).print(note)
             distill_student(run, self.out)

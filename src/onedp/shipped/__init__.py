@@ -8,8 +8,13 @@ from pathlib import Path
 from onedp.artifact import read_manifest, resolve_artifact
 from onedp.errors import OneDPError
 
+_SHIPPED = Path(str(resources.files("onedp"))) / "shipped"
+
 OBSERVATIONS = {"pusht-keypoints": "pusht_observations.npz", "pusht-state": "pusht_observations.npz"}
 """Task to file of recorded observations (raw arrays of the task, episodes on seeds below 100000)."""
+
+LOST = dict.fromkeys(OBSERVATIONS, ("pusht_lost_observations.npz",))
+"""Task to files of episodes that an earlier student lost, in states that the observations above hardly have."""
 
 
 def shipped_observations(teacher: str) -> Path:
@@ -24,4 +29,9 @@ def shipped_observations(teacher: str) -> Path:
             f"The package ships no observations for the task '{task}' (only for {', '.join(sorted(OBSERVATIONS))}). "
             "Give your own with --data: the demonstrations the teacher was trained on will do."
         )
-    return Path(str(resources.files("onedp"))) / "shipped" / OBSERVATIONS[task]
+    return _SHIPPED / OBSERVATIONS[task]
+
+
+def shipped_beside(teacher: str) -> tuple[Path, ...]:
+    """Files of shipped observations that go beside ``shipped_observations`` of the task of ``teacher``."""
+    return tuple(_SHIPPED / name for name in LOST.get(read_manifest(resolve_artifact(teacher)).task, ()))

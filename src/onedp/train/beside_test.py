@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from onedp.data.config import ReadingConfig
 from onedp.data.fake_sets_test import robomimic
 from onedp.data.lazy import LazyArray
-from onedp.methods.config import DenoisingConfig, EmaConfig, OneDpConfig
+from onedp.methods.config import DenoisingConfig, EmaConfig
+from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.config import ImageEncoderConfig, MlpConfig
 from onedp.policy import TorchPolicy
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun

@@ -1,0 +1,46 @@
+#!/bin/sh
+# What does a student gain from the states that it lost? results/lost-states (2,000 tuning starts) and the rows lost-N and
+# lost950-N of results/pusht-keypoints (2,000 test starts). What is there already is kept.
+# Usage: measure_lost_states.sh WORKSPACE
+# The rows that are there were made with the 26 episodes of src/onedp/shipped/pusht_lost_observations.npz: recorded by a
+# script that onedp record replaced, in float32 and with the state after each episode's last action. So recording them
+# anew does not give the same students to the last bit; the last part distils on the shipped file, which does.
+set -eu
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+workspace=$(absolute "${1:?folder for runs}")
+rows=$root/results
+shipped=$root/src/onedp/shipped
+mkdir -p "$workspace" "$rows/lost-states"
+cd "$workspace"
+
+distill() { # name, seed, further options
+    name=$1 seed=$2
+    shift 2
+    [ -d "$name/policy" ] || "$onedp" distill pusht-keypoints-ddpm --seed "$seed" "$@" --threads 1 --cpu --out "$name"
+}
+evaluate() { # name, first seed, file, further options
+    name=$1 first=$2 file=$3
+    shift 3
+    [ -e "$file" ] || "$onedp" evaluate "$name" "$@" --task pusht-keypoints --episodes 2000 --first-seed "$first" \
+        --workers 1 --json "$file"
+}
+
+# A student without those states, what it loses, and from where.
+distill s2400-1 1 --data "$shipped/pusht_observations.npz"
+evaluate s2400-1 200000 "$rows/lost-states/before.json"
+evaluate s2400-1 200000 "$rows/lost-states/before-all-noise.json" --sampler one-step:65:1
+[ -e lost.hdf5 ] || "$onedp" record s2400-1 --episodes 2000 --first-seed 2000 --lost-below 0.5 --workers 1 --out lost.hdf5
+
+# Students with them: for the package's states leave --data out. 950 steps are a tenth of the teacher's training.
+for seed in 0 1 2; do
+    distill "lost-$seed" "$seed"
+    distill "lost950-$seed" "$seed" --steps 950
+    evaluate "lost-$seed" 100000 "$rows/pusht-keypoints/lost-$seed-own.json"
+    evaluate "lost950-$seed" 100000 "$rows/pusht-keypoints/lost950-$seed-own.json"
+done
+evaluate lost-1 200000 "$rows/lost-states/after.json"
+
+# Who gets away from where the first student was after 10 s of an episode that it lost?
+[ -e "$rows/lost-states/recovery.json" ] || "$python" "$root/scripts/training_starts.py" --demonstrations lost.hdf5 \
+    --step 100 --policies pusht-keypoints-ddpm@ddim:10 s2400-1 lost-1 --json "$rows/lost-states/recovery.json"
