@@ -16,7 +16,6 @@ import dacite
 import torch
 
 from onedp.artifact import read_manifest
-from onedp.data.config import RecordedConfig
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.schedule import NoiseSchedule, schedule_from_json
@@ -25,7 +24,7 @@ from onedp.files import recover_folder, write_json
 from onedp.machine import command_line, cpu_name
 from onedp.methods.config import MethodConfig
 from onedp.methods.method import Method, Setting
-from onedp.methods.table import build_method, method_from_json, method_to_json
+from onedp.methods.table import build_method, method_from_json
 from onedp.nets.build import build_denoiser, encoder_from_json
 from onedp.nets.config import NetworkConfig
 from onedp.policy import TorchPolicy, load_policy, save_policy
@@ -35,6 +34,7 @@ from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.data import data_provenance, student_observations, teacher_data
 from onedp.train.loop import has_ended, make_accelerator, result_network, run_training
 from onedp.train.metrics import last_diagnostics
+from onedp.train.run_options import run_from_anywhere, run_identity
 from onedp.train.solver import solver
 from onedp.train.state import TrainState
 from onedp.train.windows import window_tensors
@@ -128,7 +128,7 @@ def _run(
     identity = run_identity(run, policy.provenance)
     started = time.process_time()
     if accelerator.is_main_process and not resume:
-        record = {"kind": type(run).__name__, "run": _from_anywhere(run), "identity": identity}
+        record = {"kind": type(run).__name__, "run": run_from_anywhere(run), "identity": identity}
         write_json(out / "run.json", {**record, "command": command_line()})
 
     def save_stage(name: str, state: TrainState) -> None:
@@ -196,54 +196,6 @@ def network_for(method: MethodConfig, network: NetworkConfig) -> NetworkConfig:
             f"{network.kind}."
         )
     return dataclasses.replace(network, **method.network_changes)
-
-
-def plain_run(run: TeacherRun | StudentRun) -> dict[str, Any]:
-    """The run's options as plain data, for ``run.json``; ``resume_run`` reads them back."""
-    options = {**dataclasses.asdict(run), "method": method_to_json(run.method)}
-    for name in ("network", "encoder", "crop"):
-        if options.get(name, ...) is None:
-            del options[name]  # the teacher's own, or what the task needs, as in runs that could have no other
-    return json.loads(json.dumps(options, default=str))
-
-
-def _from_anywhere(run: TeacherRun | StudentRun) -> dict[str, Any]:
-    """``plain_run`` with absolute paths, so the run can be resumed from another folder."""
-    options = plain_run(run)
-    for name in ("data", "teacher"):
-        if name in options:
-            options[name] = _absolute(options[name])
-    if "beside" in options:
-        options["beside"] = [_absolute(path) for path in options["beside"]]
-    return options
-
-
-def _absolute(path: str) -> str:
-    """What is no file here (``hub:...``, a shipped policy) stays as it is."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def run_identity(run: TeacherRun | StudentRun, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What must agree for a checkpoint to be continued, and what provenance keeps: options and digests, no paths."""
-    options = plain_run(run)
-    del options["loop"]["loader_threads"]
-    del options["reading"]  # the digest knows which episodes it is, and where pictures are cached changes nothing
-    for name, default in (
-        ("recorded", RecordedConfig()),
-        ("encoder", None),
-        ("crop", None),
-        ("beside", ()),
-    ):  # runs from before there were these
-        if getattr(run, name, default) == default:
-            options.pop(name, None)
-    options["data"] = Path(options["data"]).name
-    if "beside" in options:
-        options["beside"] = [Path(path).name for path in options["beside"]]
-    options["data_digest"] = provenance["data_digest"]
-    if isinstance(run, StudentRun):
-        options["teacher"] = Path(run.teacher).name
-        options["teacher_digest"] = provenance["teacher"]["weights_digest"]
-    return options
 
 
 def new_run_folder(out: Path) -> None:
