@@ -1,6 +1,6 @@
 #!/bin/sh
-# What does a student gain from the states that it lost? results/lost-states (2,000 tuning starts) and the rows lost-N and
-# lost950-N of results/pusht-keypoints (2,000 test starts). What is there already is kept.
+# What does a student gain from the states that it lost? results/lost-states (2,000 tuning starts) and the rows lost-N,
+# lost950-0 and lost1200-0 of results/pusht-keypoints (2,000 test starts). What is there already is kept.
 # Usage: measure_lost_states.sh WORKSPACE
 # The rows that are there were made with the 26 episodes of src/onedp/shipped/pusht_lost_observations.npz: recorded by a
 # script that onedp record replaced, in float32 and with the state after each episode's last action. So recording them
@@ -35,9 +35,11 @@ evaluate s2400-1 200000 "$rows/lost-states/before-all-noise.json" --sampler one-
 # Students with them: for the package's states leave --data out. 950 steps are a tenth of the teacher's training.
 for seed in 0 1 2; do
     distill "lost-$seed" "$seed"
-    distill "lost950-$seed" "$seed" --steps 950
     evaluate "lost-$seed" 100000 "$rows/pusht-keypoints/lost-$seed-own.json"
-    evaluate "lost950-$seed" 100000 "$rows/pusht-keypoints/lost950-$seed-own.json"
+done
+for steps in 950 1200; do
+    distill "lost$steps-0" 0 --steps $steps
+    evaluate "lost$steps-0" 100000 "$rows/pusht-keypoints/lost$steps-0-own.json"
 done
 evaluate lost-1 200000 "$rows/lost-states/after.json"
 

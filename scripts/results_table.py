@@ -42,9 +42,10 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - s2400-0, -1, -2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the recipe `onedp` (called
   `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training in counted passes
   ([JSON](counted-costs.json), `scripts/counted_costs.py`)
-- lost-0, -1, -2 and lost950-N: `scripts/measure_lost_states.sh`, the same recipe (lost950: `--steps 950`, 10 %) on the
-  same observations and 26 episodes more that a student of seed 1 had lost. That student is s2400-1 in the rows of
-  lost-states: trained on another machine it has other weights than s2400-1 of Push-T's rows
+- lost-0, -1, -2, lost950-0, lost1200-0: `scripts/measure_lost_states.sh`, the same recipe (also with `--steps 950`,
+  10 % of the teacher's training, and 1200, 12.6 %) on the same observations and 26 episodes more that a student of
+  seed 1 had lost. That student is s2400-1 in the rows of lost-states: trained on another machine it has other
+  weights than s2400-1 of Push-T's rows
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
 - going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
 - edm-METHOD-0-DIGEST: rivals at a tenth of the EDM teacher's training in counted passes, one seed: `onedp bench
@@ -78,7 +79,8 @@ NOT_TIMED = (
     "s2400-1",
     "s2400-2",
     *(f"lost-{seed}" for seed in range(3)),
-    *(f"lost950-{seed}" for seed in range(3)),
+    "lost950-0",
+    "lost1200-0",
     "edm-onedp",
     "going-on",
     "edm-consistency-policy-0-cf0b74041617",
