@@ -10,7 +10,6 @@ set -eu
 . "$(dirname "$0")/paths.sh"
 workspace=$(absolute "${1:?folder for runs}")
 rows=$root/results
-shipped=$root/src/onedp/shipped
 mkdir -p "$workspace" "$rows/lost-states"
 cd "$workspace"
 
@@ -27,12 +26,12 @@ evaluate() { # name, first seed, file, further options
 }
 
 # A student without those states, what it loses, and from where.
-distill s2400-1 1 --data "$shipped/pusht_observations.npz"
+distill s2400-1 1 --no-lost
 evaluate s2400-1 200000 "$rows/lost-states/before.json"
 evaluate s2400-1 200000 "$rows/lost-states/before-all-noise.json" --sampler one-step:65:1
 [ -e lost.hdf5 ] || "$onedp" record s2400-1 --episodes 2000 --first-seed 2000 --lost-below 0.5 --workers 1 --out lost.hdf5
 
-# Students with them: for the package's states leave --data out. 950 steps are a tenth of the teacher's training.
+# Students with them, which the package ships. 950 steps are a tenth of the teacher's training.
 for seed in 0 1 2; do
     distill "lost-$seed" "$seed"
     evaluate "lost-$seed" 100000 "$rows/pusht-keypoints/lost-$seed-own.json"
@@ -44,5 +43,5 @@ done
 evaluate lost-1 200000 "$rows/lost-states/after.json"
 
 # Who gets away from where the first student was after 10 s of an episode that it lost?
-[ -e "$rows/lost-states/recovery.json" ] || "$python" "$root/scripts/training_starts.py" --demonstrations lost.hdf5 \
-    --step 100 --policies pusht-keypoints-ddpm@ddim:10 s2400-1 lost-1 --json "$rows/lost-states/recovery.json"
+[ -e "$rows/lost-recovery.json" ] || "$python" "$root/scripts/training_starts.py" --demonstrations lost.hdf5 \
+    --step 100 --policies pusht-keypoints-ddpm@ddim:10 s2400-1 lost-1 --json "$rows/lost-recovery.json"

@@ -18,7 +18,7 @@ students="pusht-keypoints-onedp-s pusht-keypoints-onedp-d consistency-policy"
 few="consistency-policy@consistency:3 pusht-keypoints-ddpm@ddim:10"
 
 distill() { # teacher, method, steps
-    [ -d "$2/policy" ] || "$onedp" distill "$1" --method "$2" --steps "$3" --threads 1 --cpu --out "$2"
+    [ -d "$2/policy" ] || "$onedp" distill "$1" --method "$2" --steps "$3" --no-lost --threads 1 --cpu --out "$2"
 }
 cells() { # latencies, executors, policies; a new chunk every 0.4 s
     # shellcheck disable=SC2086

@@ -20,6 +20,5 @@ evaluate pusht-keypoints-onedp-s own shipped-onedp-s.json
 [ -e "$workspace/visited.hdf5" ] || "$onedp" record pusht-keypoints-onedp-s --episodes 250 --first-seed 2000 \
     --workers 1 --out "$workspace/visited.hdf5"
 [ -e "$workspace/visited/policy" ] || "$onedp" distill pusht-keypoints-ddpm \
-    --data src/onedp/shipped/pusht_observations.npz --beside "$workspace/visited.hdf5" \
-    --threads 1 --out "$workspace/visited"
+    --no-lost --beside "$workspace/visited.hdf5" --threads 1 --out "$workspace/visited"
 evaluate "$workspace/visited" own visited.json

@@ -33,7 +33,8 @@ REFERENCES = {
 MADE_BY = """
 ## Policies that the package does not ship
 
-The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`):
+The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`). All but lost-N were
+distilled before the package had lost episodes; today that is `onedp distill ... --no-lost`:
 
 - onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
@@ -42,10 +43,10 @@ The commands below name them by the folder that they were trained in (`../runs/N
 - s2400-0, -1, -2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the recipe `onedp` (called
   `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training in counted passes
   ([JSON](counted-costs.json), `scripts/counted_costs.py`)
-- lost-0, -1, -2, lost950-0, lost1200-0: `scripts/measure_lost_states.sh`, the same recipe (also with `--steps 950`,
-  10 % of the teacher's training, and 1200, 12.6 %) on the same observations and 26 episodes more that a student of
-  seed 1 had lost. That student is s2400-1 in the rows of lost-states: trained on another machine it has other
-  weights than s2400-1 of Push-T's rows
+- lost-N, lost950-0, lost1200-0: `scripts/measure_lost_states.sh`, the same recipe (also with `--steps 950`, 10 % of
+  the teacher's training, and 1200, 12.6 %) on the same observations and 26 episodes more that a student of seed 1
+  had lost. That student is s2400-1 in the rows of lost-states: trained on another machine it has other weights than
+  s2400-1 of Push-T's rows
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
 - going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
 - edm-METHOD-0-DIGEST: rivals at a tenth of the EDM teacher's training in counted passes, one seed: `onedp bench

@@ -6,7 +6,7 @@ Push-T from the first state of every human demonstration, which the teacher was 
 (it was distilled on roll-outs of the teacher). Several draws of noise a start; intervals are over starts.
 
 With ``--step`` from a later state of every recorded episode: who finds a way on from where a student was lost?
-results/lost-states/recovery.json (scripts/measure_lost_states.sh).
+results/lost-recovery.json (scripts/measure_lost_states.sh).
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ class FromDemonstrations:
 
 def states_at(step: int, demonstrations: Path) -> ndarray:
     """``(n, 5)``, one for each episode that has so many steps; raises ``OneDPError`` where none has."""
-    episodes = open_recording(demonstrations, ReadingConfig()).episodes(["state"])
-    states, ends = np.asarray(episodes.arrays["state"]), np.asarray(episodes.ends)
+    recording = open_recording(demonstrations, ReadingConfig())
+    name = "obs/state" if "obs/state" in recording.headers else "state"  # of onedp record, of Push-T's own files
+    episodes = recording.episodes([name])
+    states, ends = np.asarray(episodes.arrays[name]), np.asarray(episodes.ends)
     wanted = np.concatenate([[0], ends[:-1]]) + step
     if not (wanted < ends).any():
         longest = np.diff(ends, prepend=0).max()

@@ -28,7 +28,7 @@ from onedp.methods.presets import Preset, fitted
 from onedp.methods.table import method_identity, recipe
 from onedp.nets.build import network_to_json
 from onedp.policy import load_policy
-from onedp.shipped import shipped_beside, shipped_observations
+from onedp.shipped import shipped_observations
 from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import network_weights
@@ -115,7 +115,6 @@ class PushTLab(Lab):
             "seed": seed,
             "teacher": self.teacher(contestant.process).digest if contestant.needs_teacher else None,
             "data": run.data.name,
-            **({"beside": [path.name for path in run.beside]} if isinstance(run, StudentRun) and run.beside else {}),
             "mirror": isinstance(run, TeacherRun) and run.mirror,
             **_network_identity(contestant),
         }
@@ -240,9 +239,8 @@ class PushTLab(Lab):
 
     def _run(self, contestant: Contestant, config: MethodConfig, loop: LoopConfig) -> StudentRun | TeacherRun:
         if contestant.needs_teacher:
-            teacher, data = self.options.teachers[contestant.process], self._observations(contestant.process)
-            beside = () if self.options.observations else shipped_beside(teacher)
-            return StudentRun(teacher, data, config, loop, contestant.network, beside=beside)
+            data = self._observations(contestant.process)
+            return StudentRun(self.options.teachers[contestant.process], data, config, loop, contestant.network)
         if self.options.demonstrations is None:
             raise OneDPError(f"{contestant.text} is trained on demonstrations. Give them with --demonstrations.")
         network = contestant.network or load_policy(self.teacher(contestant.process).folder).network

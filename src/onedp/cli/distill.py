@@ -30,8 +30,12 @@ class Distill:
     needs the preset small of onedp, whose regression teaches it that)."""
     data: Path | None = None
     """Observations to distil on (any format train reads; actions are ignored); default: those the package ships."""
-    beside: tuple[Path, ...] = ()
-    """Recordings whose observations are added to these, such as what onedp record kept of a student's lost episodes."""
+    beside: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A recording whose observations are added to these, such as what onedp record kept of a student's lost episodes.
+    Repeat it for more."""
+    lost: bool = True
+    """Without --data: also the episodes that an earlier student lost, where the package ships such (Push-T keypoints,
+    DDPM)."""
     reading: Annotated[ReadingConfig, tyro.conf.arg(name="")] = field(default_factory=ReadingConfig)
     loader_threads: int = 2
     """Threads that read pictures ahead."""
@@ -118,7 +122,7 @@ class Distill:
             )
         from accelerate import PartialState
 
-        from onedp.shipped import shipped_beside, shipped_observations
+        from onedp.shipped import shipped_lost, shipped_observations
         from onedp.train.run import distill_student, new_run_folder, resume_run
 
         if self.resume is not None:
@@ -131,8 +135,11 @@ class Distill:
             data = self.data or shipped_observations(self.teacher)
             process = self.teacher_process()
             run = self.student_run(data, self._student_weights(), process)
-            if self.data is None:
-                run = replace(run, beside=(*shipped_beside(self.teacher), *self.beside))
+            if self.data is None and self.lost and (lost := shipped_lost(self.teacher)):
+                run = replace(run, beside=(lost, *self.beside))
+                PartialState(cpu=self.cpu).print(
+                    f"With episodes that an earlier student lost ({lost.name}; --no-lost)."
+                )
             if note := recipe_note(self.method, process):
                 PartialState(cpu=self.cpu).print(note)
             distill_student(run, self.out)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tyro
 
 from onedp.cli.distill import Distill
 from onedp.methods.config import DenoisingConfig
@@ -49,3 +51,28 @@ def test_steps_and_the_paper_s_preset_apply_to_the_default():
     assert (
         Distill(teacher="t", preset="paper").student_run(Path("data.npz")).method == recipe("onedp-s", "paper").config
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "beside"),
+    [
+        ({}, "pusht_observations.npz", ["pusht_lost_observations.npz"]),
+        ({"beside": (Path("mine.hdf5"),)}, "pusht_observations.npz", ["pusht_lost_observations.npz", "mine.hdf5"]),
+        ({"lost": False}, "pusht_observations.npz", []),
+        ({"data": Path("own.npz"), "beside": (Path("mine.hdf5"),)}, "own.npz", ["mine.hdf5"]),
+        ({"teacher": "pusht-keypoints-edm"}, "pusht_observations.npz", []),
+    ],
+)
+def test_lost_episodes_go_beside_the_shipped_observations_of_the_teacher_they_were_measured_with(
+    options: dict[str, Any], data: str, beside: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    begun: list[StudentRun] = []
+    monkeypatch.setattr("onedp.train.run.distill_student", lambda run, out: begun.append(run))
+    Distill(**{"teacher": "pusht-keypoints-ddpm", "out": tmp_path / "student", "cpu": True, **options}).run()
+    assert (begun[0].data.name, [path.name for path in begun[0].beside]) == (data, beside)
+    assert ("--no-lost" in capsys.readouterr().out) == ("pusht_lost_observations.npz" in beside)
+
+
+def test_recordings_are_repeated_and_leave_the_teacher_alone() -> None:
+    parsed = tyro.cli(Distill, args=["--beside", "a.hdf5", "teacher", "--beside", "b.hdf5"])
+    assert (parsed.teacher, parsed.beside) == ("teacher", (Path("a.hdf5"), Path("b.hdf5")))

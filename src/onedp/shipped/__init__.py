@@ -13,8 +13,9 @@ _SHIPPED = Path(str(resources.files("onedp"))) / "shipped"
 OBSERVATIONS = {"pusht-keypoints": "pusht_observations.npz", "pusht-state": "pusht_observations.npz"}
 """Task to file of recorded observations (raw arrays of the task, episodes on seeds below 100000)."""
 
-LOST = dict.fromkeys(OBSERVATIONS, ("pusht_lost_observations.npz",))
-"""Task to files of episodes that an earlier student lost, in states that the observations above hardly have."""
+LOST = {("pusht-keypoints", "ddpm"): "pusht_lost_observations.npz"}
+"""Task and noise process of a teacher to the file of episodes that a student of the shipped one had lost, in states
+that the observations above hardly have. What it does for others was not measured."""
 
 
 def shipped_observations(teacher: str) -> Path:
@@ -32,6 +33,8 @@ def shipped_observations(teacher: str) -> Path:
     return _SHIPPED / OBSERVATIONS[task]
 
 
-def shipped_beside(teacher: str) -> tuple[Path, ...]:
-    """Files of shipped observations that go beside ``shipped_observations`` of the task of ``teacher``."""
-    return tuple(_SHIPPED / name for name in LOST.get(read_manifest(resolve_artifact(teacher)).task, ()))
+def shipped_lost(teacher: str) -> Path | None:
+    """File of shipped observations of lost episodes for ``teacher``; None where there is none."""
+    manifest = read_manifest(resolve_artifact(teacher))
+    name = LOST.get((manifest.task, manifest.process["kind"]))
+    return None if name is None else _SHIPPED / name
