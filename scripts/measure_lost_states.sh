@@ -4,7 +4,7 @@
 # Usage: measure_lost_states.sh WORKSPACE
 # The rows that are there were made with the 26 episodes of src/onedp/shipped/pusht_lost_observations.npz: recorded by a
 # script that onedp record replaced, in float32 and with the state after each episode's last action. So recording them
-# anew does not give the same students to the last bit; the last part distils on the shipped file, which does.
+# anew does not give the same students to the last bit; distilling on the shipped file does, on a machine of that kind.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -45,3 +45,6 @@ evaluate lost-1 200000 "$rows/lost-states/after.json"
 # Who gets away from where the first student was after 10 s of an episode that it lost?
 [ -e "$rows/lost-recovery.json" ] || "$python" "$root/scripts/training_starts.py" --demonstrations lost.hdf5 \
     --step 100 --policies pusht-keypoints-ddpm@ddim:10 s2400-1 lost-1 --json "$rows/lost-recovery.json"
+
+# How much of the lost episodes is where the other observations hardly are?
+"$python" "$root/scripts/lost_corners.py"

@@ -3,8 +3,9 @@
     onedp record RUN --sampler ddim:10 --episodes 200 --first-seed 1000 --out recorded.hdf5
     python scripts/ship_observations.py recorded.hdf5
 
-The shipped file was made of the teacher before its weights were rounded for shipping, and has the observation after
-each episode's last action too.
+Lost episodes (``onedp record --lost-below``) go to ``--out src/onedp/shipped/pusht_lost_observations.npz``. Both
+shipped files have the observation after each episode's last action too, and the first was made of the teacher before
+its weights were rounded for shipping.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onedp.cli.main import main
+from onedp.cli.main_test import run
 from onedp.data.config import RecordedConfig
 from onedp.diffusion.samplers import Ddim, OneStep
 from onedp.evaluate.counter_world_test import TASK, save_counter_policy
@@ -17,16 +17,6 @@ from onedp.policy import load_policy, save_policy
 from onedp.policy_test import make_policy
 
 pytest.importorskip("h5py", reason="h5py is not installed: make simulators")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        code = 0
-    except SystemExit as error:
-        code = int(error.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture
