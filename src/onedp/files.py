@@ -46,19 +46,41 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
     Raises ``OneDPError`` when the disk is full or the folder not writable; ``path`` is then untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path), growing_file(path) as temporary:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise _not_written(path, error) from error
+
+
+@contextmanager
+def growing_file(path: Path) -> Iterator[Path]:
+    """``replaced_file`` for a file that grows while other things run, whose errors are not those of writing.
+
+    What writes to the temporary file does so within ``writing(path)``, which names the file in its errors.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with writing(path):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+            for folder in missing:  # those made for nothing; one that holds something stays
+                folder.rmdir()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Errors of writing ``path`` become a ``OneDPError`` that says so."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise _not_written(path, error) from error
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -15,7 +15,6 @@ class Record:
     """Record roll-outs of a policy in its simulated task, in robomimic's HDF5 layout: all, or those that it lost.
 
     The observations are for onedp distill --beside, which teaches a student what its teacher would have done there.
-    Episodes that are kept stay in memory until the file is written: with pictures, keep few.
     """
 
     policy: tyro.conf.Positional[str]

@@ -15,7 +15,7 @@ from typing import Any
 from onedp.collect import experts
 from onedp.collect.episode import collect_episode
 from onedp.collect.expert import Expert
-from onedp.data.robomimic_writer import Demonstration, require_h5py, write_robomimic
+from onedp.data.robomimic_writer import Demonstration, require_h5py, robomimic_file
 from onedp.errors import OneDPError
 from onedp.files import require_writable
 from onedp.machine import command_line, usable_cores
@@ -90,29 +90,26 @@ def collect(
     get_task(request.task)  # refuses wrong options here, before a worker meets them
     require_writable(request.out)
     require_h5py()
-    kept: list[Demonstration] = []
     failed: list[int] = []
-    for attempt, demonstration in enumerate(_attempts(request)):
-        if demonstration is None:
-            failed.append(request.seed + attempt)
+    went: list[Any] = []
+    with robomimic_file(request.out) as file:
+        for attempt, demonstration in enumerate(_attempts(request)):
+            if demonstration is None:
+                failed.append(request.seed + attempt)
+            else:
+                file.add(demonstration)
+                went.append(demonstration.attributes.get("way"))
+            progress(len(file), attempt + 1)
+            if len(file) == request.episodes:
+                break
         else:
-            kept.append(demonstration)
-        progress(len(kept), attempt + 1)
-        if len(kept) == request.episodes:
-            break
-    else:
-        raise OneDPError(
-            f"Only {len(kept)} of {request.most_attempts} starts succeeded, {request.episodes} were wanted. Nothing "
-            "was written. Less --noise may help; otherwise collect fewer episodes."
-        )
-    summary = CollectSummary(
-        kept=len(kept),
-        attempts=len(kept) + len(failed),
-        steps=sum(len(demonstration.actions) for demonstration in kept),
-        failed_seeds=tuple(failed),
-        ways=way_counts(demonstration.attributes.get("way") for demonstration in kept),
-    )
-    write_robomimic(request.out, kept, robomimic_environment(request.task), _attributes(request, scripted, summary))
+            raise OneDPError(
+                f"Only {len(file)} of {request.most_attempts} starts succeeded, {request.episodes} were wanted. "
+                "Nothing was written. Less --noise may help; otherwise collect fewer episodes."
+            )
+        attempts = len(file) + len(failed)
+        summary = CollectSummary(len(file), attempts, file.steps, tuple(failed), way_counts(went))
+        file.finish(robomimic_environment(request.task), _attributes(request, scripted, summary))
     return summary
 
 

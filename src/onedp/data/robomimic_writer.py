@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import DataError, OneDPError
-from onedp.files import replaced_file
+from onedp.files import growing_file, writing
 
 
 @dataclass(frozen=True)
@@ -50,36 +51,72 @@ def require_h5py() -> None:
         ) from error
 
 
-def write_robomimic(
-    path: Path,
-    demonstrations: Sequence[Demonstration],
-    environment: Mapping[str, Any],
-    attributes: Mapping[str, Any],
-    validation_share: float = 0.1,
-) -> None:
-    """Write ``data/demo_0`` and so on with ``mask/train`` and ``mask/valid``, whole or not at all.
+class RobomimicFile:
+    """A file that grows by one demonstration at a time, so that memory holds no more; from ``robomimic_file``."""
 
-    ``environment`` becomes the attribute ``env_args`` (JSON), ``attributes`` further ones of ``data``. Every tenth
-    demonstration is for validation. Raises ``DataError`` without demonstrations, ``OneDPError`` when the disk is full.
-    """
-    import h5py
+    def __init__(self, path: Path, file: Any):
+        self._path, self._file = path, file
+        with writing(path):
+            self._data = file.create_group("data")
+        self._count = self._steps = 0
 
-    if not demonstrations:
-        raise DataError(f"{path}: there are no demonstrations to write.")
-    with replaced_file(path) as temporary, h5py.File(temporary, "w") as file:
-        data = file.create_group("data")
-        data.attrs["env_args"] = json.dumps(environment)
-        data.attrs["total"] = sum(len(demonstration.actions) for demonstration in demonstrations)
-        for name, value in attributes.items():
-            data.attrs[name] = value
-        for index, demonstration in enumerate(demonstrations):
-            group = data.create_group(f"demo_{index}")
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def steps(self) -> int:
+        """Of all demonstrations so far."""
+        return self._steps
+
+    def add(self, demonstration: Demonstration) -> None:
+        """Write the next demonstration."""
+        with writing(self._path):
+            group = self._data.create_group(f"demo_{self._count}")
             group.attrs["num_samples"] = len(demonstration.actions)
             for name, value in demonstration.attributes.items():
                 group.attrs[name] = value
             for name, array in demonstration._arrays().items():
                 group.create_dataset(name, data=array, compression="gzip" if array.ndim > 3 else None)
-        _write_masks(file, len(demonstrations), validation_share)
+        self._count += 1
+        self._steps += len(demonstration.actions)
+
+    def finish(
+        self, environment: Mapping[str, Any], attributes: Mapping[str, Any], validation_share: float = 0.1
+    ) -> None:
+        """Describe the demonstrations.
+
+        ``environment`` becomes the attribute ``env_args`` (JSON), ``attributes`` further ones of ``data``. Every tenth
+        demonstration is for validation. Raises ``DataError`` without demonstrations.
+        """
+        if not self._count:
+            raise DataError(f"{self._path}: there are no demonstrations to write.")
+        with writing(self._path):
+            self._data.attrs["env_args"] = json.dumps(environment)
+            self._data.attrs["total"] = self._steps
+            for name, value in attributes.items():
+                self._data.attrs[name] = value
+            _write_masks(self._file, self._count, validation_share)
+
+
+@contextmanager
+def robomimic_file(path: Path) -> Iterator[RobomimicFile]:
+    """Write ``data/demo_0`` and so on with ``mask/train`` and ``mask/valid``, whole or not at all.
+
+    The caller adds demonstrations and finishes; after an error there is no file. Raises ``OneDPError`` when the disk
+    is full, or where nobody finished.
+    """
+    import h5py
+
+    with growing_file(path) as temporary:
+        with writing(path):
+            file = h5py.File(temporary, "w")
+        try:
+            yield RobomimicFile(path, file)
+            if "mask" not in file:
+                raise OneDPError(f"{path} was not finished, so nothing was written.")
+        finally:
+            with writing(path):
+                file.close()
 
 
 def _write_masks(file: Any, count: int, validation_share: float) -> None:

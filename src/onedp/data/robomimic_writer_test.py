@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onedp.data.robomimic_writer import Demonstration, write_robomimic
+from onedp.data.robomimic_writer import Demonstration, robomimic_file
 from onedp.errors import DataError, OneDPError
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: make simulators")
@@ -27,8 +27,13 @@ def demonstration(steps: int, seed: int = 0) -> Demonstration:
 
 def test_layout_is_robomimics(tmp_path: Path) -> None:
     demos = [demonstration(4 + i, i) for i in range(12)]
-    write_robomimic(tmp_path / "a.hdf5", demos, {"env_name": "Lift", "type": 1}, {"demonstrations": "scripted"})
+    with robomimic_file(tmp_path / "a.hdf5") as writer:
+        for demo in demos:
+            writer.add(demo)
+        writer.finish({"env_name": "Lift", "type": 1}, {"demonstrations": "scripted"})
+    assert (len(writer), writer.steps) == (12, sum(range(4, 16)))
     with h5py.File(tmp_path / "a.hdf5") as file:
+        assert set(file) == {"data", "mask"}
         data = file["data"]
         assert json.loads(data.attrs["env_args"]) == {"env_name": "Lift", "type": 1}
         assert data.attrs["demonstrations"] == "scripted"
@@ -52,13 +57,32 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path, monkeypatch: pytest.
         raise OSError("No space left on device")
 
     monkeypatch.setattr(h5py.Group, "create_dataset", fail)
-    with pytest.raises(OneDPError, match="could not be written: No space left on device"):
-        write_robomimic(tmp_path / "a.hdf5", [demonstration(3)], {}, {})
+    with (
+        pytest.raises(OneDPError, match="could not be written: No space left on device"),
+        robomimic_file(tmp_path / "a.hdf5") as file,
+    ):
+        file.add(demonstration(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_other_things_are_not_those_of_writing(tmp_path: Path) -> None:
+    """Roll-outs run while the file grows; a lost worker is no full disk."""
+
+    def roll_out(path: Path) -> None:
+        with robomimic_file(path) as file:
+            file.add(demonstration(3))
+            raise BrokenPipeError("a worker was lost")
+
+    with pytest.raises(BrokenPipeError, match="a worker was lost"):
+        roll_out(tmp_path / "a.hdf5")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there are no demonstrations to write"):
-        write_robomimic(tmp_path / "a.hdf5", [], {}, {})
+    with pytest.raises(DataError, match="there are no demonstrations to write"), robomimic_file(tmp_path / "a") as file:
+        file.finish({}, {})
+    with pytest.raises(OneDPError, match="was not finished"), robomimic_file(tmp_path / "a") as file:
+        file.add(demonstration(3))
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError, match=r"same number of steps in each array, at least 1: .*'rewards': 2"):
         dataclasses.replace(demonstration(3), rewards=np.zeros(2))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onedp.data.robomimic_writer import require_h5py, write_robomimic
+from onedp.data.robomimic_writer import require_h5py, robomimic_file
 from onedp.errors import OneDPError
 from onedp.evaluate.groups import WorkerSetup, executor_for
 from onedp.evaluate.opening import JudgedPolicy, open_policy, policy_path, task_to_run
 from onedp.evaluate.recorder import Keep
+from onedp.evaluate.results import EpisodeResult
 from onedp.evaluate.rollout import FROZEN, Rollout, groups_of
 from onedp.files import require_writable
 from onedp.machine import command_line
@@ -77,34 +78,45 @@ def record(request: RecordRequest, progress: Callable[[int, int], None] = lambda
     setup = WorkerSetup(
         policy_path(request.policy), request.sampler, request.device, request.task or policy.task, FROZEN, request.keep
     )
-    rollouts: list[Rollout] = []
-    kept = 0
-    for done in executor_for(policy, task, len(groups), request.workers, None).run(setup, groups):
-        rollouts += done
-        kept += sum(rollout.demonstration is not None for rollout in done)
-        progress(len(rollouts), kept)
-    rollouts.sort(key=lambda rollout: rollout.result.seed)
-    demonstrations = [rollout.demonstration for rollout in rollouts if rollout.demonstration is not None]
-    if not demonstrations:
-        raise OneDPError(_nothing(request, rollouts))
-    attributes = _attributes(request, policy, task, rollouts)
-    write_robomimic(request.out, demonstrations, robomimic_environment(setup.task), attributes)
-    return RecordSummary(kept, len(rollouts), sum(len(each.actions) for each in demonstrations), setup.task)
+    run: list[EpisodeResult] = []
+    with robomimic_file(request.out) as file:
+        done = executor_for(policy, task, len(groups), request.workers, None).run(setup, groups)
+        for rollout in _in_order(done, groups):
+            if rollout.demonstration is not None:
+                file.add(rollout.demonstration)
+            run.append(rollout.result)
+            progress(len(run), len(file))
+        if not len(file):
+            raise OneDPError(_nothing(request, run))
+        file.finish(robomimic_environment(setup.task), _attributes(request, policy, task, run))
+    return RecordSummary(len(file), len(run), file.steps, setup.task)
 
 
-def _nothing(request: RecordRequest, rollouts: Sequence[Rollout]) -> str:
-    worst = min(rollout.result.score for rollout in rollouts)
+def _in_order(done: Iterable[list[Rollout]], groups: Sequence[Sequence[int]]) -> Iterator[Rollout]:
+    """Roll-outs by seed, of groups that end in any order: those that end early wait."""
+    waiting: dict[int, list[Rollout]] = {}
+    first_seeds = iter([seeds[0] for seeds in groups])
+    following = next(first_seeds, None)
+    for group in done:
+        waiting[group[0].result.seed] = group
+        while following in waiting:
+            yield from waiting.pop(following)
+            following = next(first_seeds, None)
+
+
+def _nothing(request: RecordRequest, run: Sequence[EpisodeResult]) -> str:
+    worst = min(result.score for result in run)
     fewer = "all succeeded" if request.keep.failed else f"the lowest score is {worst:.3f}"
     return (
-        f"None of the {len(rollouts)} episodes is one {request.keep}: {fewer}. Nothing was written. Record more "
+        f"None of the {len(run)} episodes is one {request.keep}: {fewer}. Nothing was written. Record more "
         "--episodes, others (--first-seed), or choose otherwise (--lost-below, --failed)."
     )
 
 
 def _attributes(
-    request: RecordRequest, policy: JudgedPolicy, task: Task, rollouts: Sequence[Rollout]
+    request: RecordRequest, policy: JudgedPolicy, task: Task, run: Sequence[EpisodeResult]
 ) -> dict[str, Any]:
-    kept = [rollout.result for rollout in rollouts if rollout.demonstration is not None]
+    kept = [result for result in run if request.keep.wants(result)]
     ways = way_counts(result.way for result in kept)
     digest = str(policy.provenance["weights_digest"])
     facts = {
@@ -114,7 +126,7 @@ def _attributes(
         "weights_digest": digest,
         "sampler": policy.sampler.label,
         "first_seed": request.first_seed,
-        "episodes_run": len(rollouts),
+        "episodes_run": len(run),
         "episodes_kept": len(kept),
         "kept": str(request.keep),
         **({"ways": ways} if ways else {}),

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from onedp.data.readers import open_recording
-from onedp.data.robomimic_writer import write_robomimic
+from onedp.data.robomimic_writer import robomimic_file
 from onedp.errors import OneDPError
 from onedp.evaluate.counter_world_test import TASK, Counter, save_counter_policy
+from onedp.evaluate.groups import one_thread
 from onedp.evaluate.record import RecordRequest, RecordSummary, record
 from onedp.evaluate.recorder import Keep, record_group
+from onedp.evaluate.results import EpisodeResult
 from onedp.evaluate.rollout import FROZEN, run_group
 from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.policy import load_policy
@@ -41,6 +43,13 @@ def recorded(policy: Path, out: Path, keep: Keep = ALL, workers: int = 1) -> Rec
     return record(RecordRequest(str(policy), out, EPISODES, keep=keep, workers=workers))
 
 
+def results_of_a_group(policy: Path) -> list[EpisodeResult]:
+    """Seeds 0 to 24, with one thread as every evaluation."""
+    with one_thread():
+        envs = [Counter() for _ in range(25)]
+        return [each.result for each in run_group(load_policy(policy), TASK, envs, range(25))]
+
+
 def seeds_in(path: Path) -> list[int]:
     with h5py.File(path) as file:
         return [int(file[f"data/demo_{i}"].attrs["seed"]) for i in range(len(file["data"]))]
@@ -48,7 +57,7 @@ def seeds_in(path: Path) -> list[int]:
 
 def test_every_step_is_what_the_environment_gives_for_these_actions(policy: Path, tmp_path: Path) -> None:
     summary = recorded(policy, tmp_path / "all.hdf5")
-    rows = [each.result for each in run_group(load_policy(policy), TASK, [Counter() for _ in range(25)], range(25))]
+    rows = results_of_a_group(policy)
     with h5py.File(tmp_path / "all.hdf5") as file:
         assert sum(len(each["actions"]) for each in file["data"].values()) == summary.steps
         for row in rows:
@@ -117,7 +126,7 @@ def test_the_file_does_not_depend_on_the_workers(policy: Path, tmp_path: Path) -
     ],
 )
 def test_nothing_is_written_when_nothing_was_lost(policy: Path, tmp_path: Path, keep: Keep, message: str) -> None:
-    rows = [each.result for each in run_group(load_policy(policy), TASK, [Counter() for _ in range(25)], range(25))]
+    rows = results_of_a_group(policy)
     seed = next(row.seed for row in rows if row.success and row.score > 0)
     with pytest.raises(OneDPError, match=message):
         record(RecordRequest(str(policy), tmp_path / "out" / "x.hdf5", 1, first_seed=seed, keep=keep, workers=1))
@@ -164,7 +173,11 @@ def wandered(task: Task, out: Path) -> None:
     """Two recorded episodes of a wanderer."""
     envs = [task.make_env() for _ in range(2)]
     rollouts = record_group(Wanderer(task.spec), task, envs, [3, 4], ALL, FROZEN)
-    write_robomimic(out, [each.demonstration for each in rollouts if each.demonstration is not None], {}, {})
+    with robomimic_file(out) as file:
+        for rollout in rollouts:
+            assert rollout.demonstration is not None
+            file.add(rollout.demonstration)
+        file.finish({}, {})
 
 
 @needs_pusht
