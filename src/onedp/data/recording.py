@@ -70,6 +70,8 @@ class Recording:
     """Texts that the numbers in ``task_index`` stand for, where the format has them."""
     notes: tuple[str, ...] = ()
     """What else the data set says of itself, a sentence each."""
+    policy: str = ""
+    """The policy whose roll-outs these are (``onedp record``), in words; empty for demonstrations."""
 
     def __post_init__(self) -> None:
         check_ends(self.ends, self.source, self.bad_episodes)

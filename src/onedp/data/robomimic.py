@@ -49,6 +49,7 @@ def open_hdf5(path: Path) -> Recording:
         check_array=demos.bad_in,
         splits=demos.splits,
         notes=demos.notes,
+        policy=demos.policy,
         hint="" if demos.has_observations else (
             " The file has states but no 'obs': make observations of them with robomimic's dataset_states_to_obs.py."
         ),
@@ -229,6 +230,12 @@ class Demonstrations:
         if isinstance(ways, dict) and ways:
             about.append("Ways: " + ", ".join(f"{way} {count}" for way, count in ways.items()))
         return tuple(about)
+
+    @property
+    def policy(self) -> str:
+        """Whose roll-outs a file of ``onedp record`` holds; empty for demonstrations."""
+        policy = self.file["data"].attrs.get("policy", "")
+        return policy if isinstance(policy, str) and "policy" in self._collected else ""
 
     @property
     def _collected(self) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def test_the_file_says_whose_roll_outs_these_are(policy: Path, tmp_path: Path) -
     assert (facts["sampler"], facts["episodes_run"], facts["kept"]) == ("one-step:30", EPISODES, "without success")
     assert facts["command"]
     assert attributes["policy"].startswith(f"{facts['policy']} (one-step:30), weights ")
+    assert recording.policy == attributes["policy"]  # so no teacher learns from it
 
 
 @pytest.mark.parametrize("part", [0.2, 0.8])

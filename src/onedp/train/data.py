@@ -13,6 +13,7 @@ from onedp.data.config import ReadingConfig, RecordedConfig
 from onedp.data.episodes import Episodes, joined_episodes
 from onedp.data.lazy import concatenated
 from onedp.data.normalize import CONSTANT_RANGE, Normalizer, fit_normalizer
+from onedp.data.readers import open_recording
 from onedp.errors import DataError, TrainingError
 from onedp.nets.config import EncoderConfig
 from onedp.nets.encoder_choice import named_encoder, usual_encoder
@@ -51,6 +52,7 @@ def teacher_data(run: TeacherRun) -> TeacherData:
             raise TrainingError(
                 f"The task '{run.task}' says itself where quaternions are; --quaternions is for --task {RECORDED}."
             )
+    _require_demonstrations(run.data, run.reading)
     fields = dict(run.recorded.fields)
     episodes = load_demonstrations(run.data, task, False, run.reading, fields)
     recordings = [episodes]
@@ -62,6 +64,16 @@ def teacher_data(run: TeacherRun) -> TeacherData:
     encoder = chosen_encoder(run, task.spec)
     windows = joined([window_tensors(each, task.spec, normalizer, encoder.training_crop) for each in recordings])
     return TeacherData(task, episodes, normalizer, windows, encoder)
+
+
+def _require_demonstrations(path: Path, reading: ReadingConfig) -> None:
+    recording = open_recording(path, reading)
+    if recording.policy:
+        raise DataError(
+            f"{recording.source} holds roll-outs of {recording.policy}, its failures among them, and a teacher would "
+            "learn these. Expected demonstrations. Roll-outs are observations to distil on: onedp distill TEACHER "
+            f"--beside {recording.source}"
+        )
 
 
 def _require_movement(episodes: Episodes, spec: PolicySpec) -> None:

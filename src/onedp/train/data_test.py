@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -90,6 +91,16 @@ def test_actions_that_never_move_are_refused(tmp_path: Path) -> None:
     run = dataclasses.replace(run_on(path), task="pusht-keypoints", encoder=None)
     with pytest.raises(DataError, match=r"'action' is the same in all 40 steps, so there is nothing to learn"):
         teacher_data(run)
+
+
+def test_a_teacher_does_not_learn_from_roll_outs(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "lost.hdf5")
+    with h5py.File(path, "a") as file:
+        file["data"].attrs.update({"policy": "student (one-step)", "collected": '{"policy": "student"}'})
+    with pytest.raises(
+        DataError, match=r"holds roll-outs of student \(one-step\), its failures.*distill TEACHER --beside"
+    ):
+        teacher_data(run_on(path))
 
 
 def test_a_task_of_the_table_says_itself_where_its_quaternions_are(tmp_path: Path) -> None:
