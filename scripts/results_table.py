@@ -6,7 +6,7 @@ python scripts/results_table.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from onedp.evaluate.comparison import PairedDifference, load_results
@@ -14,6 +14,7 @@ from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.statistics import wilson_interval
 from onedp.files import write_text
 from onedp.tasks.metaworld import NAMES
+from onedp.tasks.robosuite_anything import KINDS, kind_of
 from onedp.tasks.ways import describe_ways
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -158,17 +159,15 @@ def row(result: EvaluationResult, reference: EvaluationResult | None, cost: floa
     return "| " + " | ".join(cells) + " |"
 
 
-def by_task(folder: Path) -> str:
-    """Successes of the eight tasks apart: the seed decides which one an episode is."""
-    loaded = [load_results(path) for path in sorted(folder.glob("metaworld-eight-*.json"))]
-    results = [each for each in loaded if isinstance(each, EvaluationResult)]
-    lines = [
-        f"\n## metaworld-eight, success by task\n\n| policy | {' | '.join(NAMES)} |\n|{'---|' * (len(NAMES) + 1)}\n"
-    ]
-    for result in results:
+def by_kind(task: str, folder: str, kinds: Sequence[str], kind_of: Callable[[int], int]) -> str:
+    """Successes of a task's kinds of starts apart; ``kind_of`` says which one a seed has."""
+    loaded = [load_results(path) for path in sorted((RESULTS / folder).glob(f"{task}-*.json"))]
+    lines = [f"\n## {task}, success by kind\n\n| policy | {' | '.join(kinds)} |\n|{'---|' * (len(kinds) + 1)}\n"]
+    for result in loaded:
+        assert isinstance(result, EvaluationResult)
         rates = []
-        for index in range(len(NAMES)):
-            rows = [row.success for row in result.per_episode if row.seed % len(NAMES) == index]
+        for index in range(len(kinds)):
+            rows = [row.success for row in result.per_episode if kind_of(row.seed) == index]
             rates.append(f"{sum(rows)} of {len(rows)}")
         lines.append(f"| {result.policy} | {' | '.join(rates)} |\n")
     return "".join(lines)
@@ -219,8 +218,8 @@ def main() -> None:
     ]
     text.append(MADE_BY)
     measured, processor = costs_of_other_machines(), costs_in_processor_time()
-    # folders of `onedp bench` have a results.json and tables of their own
-    folders = (path for path in RESULTS.iterdir() if path.is_dir() and not (path / "results.json").exists())
+    # those of `onedp bench` and scripts/short_budgets.py have tables of their own
+    folders = (path for path in RESULTS.iterdir() if path.is_dir() and not (path / "table.md").exists())
     # those of charged time are benchmarks/latency_grid.py's
     folders = (path for path in folders if not path.name.startswith("realtime"))
     for folder in sorted(folders):
@@ -241,7 +240,8 @@ def main() -> None:
                 cost = processor.get(result.policy, cost)
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
-    text.append(by_task(RESULTS / "metaworld"))
+    text.append(by_kind("metaworld-eight", "metaworld", NAMES, lambda seed: seed % len(NAMES)))
+    text.append(by_kind("pnp-anything", "robosuite", KINDS, kind_of))
     text.append(ways())
     text.append("\n## Student against student, Push-T with keypoints, on the starts that both have\n\n")
     text.append("| student | other | starts | score | success |\n|---|---|---|---|---|\n")

@@ -169,8 +169,30 @@ LEVERS: dict[str, Recipe] = {
     "precise, rate x 5, a quarter of the pairs, regression alone": changed(
         PRECISE, rates={"regression": 5.0}, pairs_per_step=3.85, regression_share=0.99, warmup_share=0.0
     ),
+    "precise, rate x 5, batch 64, a quarter of the pairs, regression alone": changed(
+        PRECISE,
+        rates={"regression": 5.0},
+        batch_size=64,
+        pairs_per_step=3.85,
+        regression_share=0.99,
+        warmup_share=0.0,
+    ),
     "precise, rate x 5, whole input noise, regression alone": changed(
         PRECISE, rates={"regression": 5.0}, input_noise_scale=1.0, regression_share=0.99, warmup_share=0.0
+    ),
+    "DDPM teacher, half as many pairs, rate x 3": changed(
+        BASE, process="ddpm", pairs_per_step=7.7, rates={"regression": 3.0}
+    ),
+    "DDPM teacher, half as many pairs, rate x 3, regression alone": changed(
+        BASE,
+        process="ddpm",
+        pairs_per_step=7.7,
+        rates={"regression": 3.0},
+        regression_share=0.99,
+        warmup_share=0.0,
+    ),
+    "DDPM teacher, half as many pairs, rate x 3, batch 64": changed(
+        BASE, process="ddpm", pairs_per_step=7.7, rates={"regression": 3.0}, batch_size=64
     ),
     "precise, DDPM teacher, ddim:20": changed(PRECISE, process="ddpm", regression_sampler="ddim:20"),
     "precise, DDPM teacher, ddim:50": changed(PRECISE, process="ddpm", regression_sampler="ddim:50"),

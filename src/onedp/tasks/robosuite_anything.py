@@ -29,12 +29,17 @@ SCENE = SCENES["pnp-milk"]
 """One object at a time; which one is decided anew at each reset."""
 
 
+def kind_of(seed: int) -> int:
+    """Place in ``KINDS`` of the object that a start draws."""
+    return int(np.random.default_rng([6, seed]).integers(len(KINDS)))
+
+
 class AnythingEnvironment(PickPlaceEnvironment):
     """PickPlace with the object that ``seed`` draws."""
 
     def reset(self, seed: int) -> dict[str, ndarray]:
         """Object, its pose and the arm's drawn from ``seed``; it is not nearer to a wall than the hand is wide."""
-        self.simulator.object_id = int(np.random.default_rng([6, seed]).integers(len(KINDS)))
+        self.simulator.object_id = kind_of(seed)
         super().reset(seed)
         pose, room = self.object_pose, self.room(MARGIN_M)
         pose[:2] += np.clip(self.in_bin, -room, room) - self.in_bin
