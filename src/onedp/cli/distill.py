@@ -11,6 +11,7 @@ import tyro
 from onedp.cli.resume import only_resume
 from onedp.data.config import ReadingConfig
 from onedp.errors import OneDPError
+from onedp.methods.config import MethodConfig
 from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.presets import fitted
 from onedp.methods.table import method_entry, method_help, recipe, recipe_note
@@ -59,6 +60,9 @@ class Distill:
     """Generator's learning rate; None: the preset's."""
     tracker_lr: float | None = None
     """Generator score network's learning rate (onedp, onedp-s); None: the preset's."""
+    regression_lr: float | None = None
+    """Learning rate of the regression that comes first (onedp, onedp-s); None: the preset's. On Push-T half of the
+    preset's was better where the steps are few."""
     seed: int = 0
     """Seed of data order and noise."""
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -81,15 +85,7 @@ class Distill:
         preset = recipe(self.method, self.preset, process)
         steps = preset.steps if self.steps is None else self.steps
         network = None if self.network is None else NETWORK_SIZES[self.network]
-        config = fitted(preset, steps, weights, self.lr)
-        if self.tracker_lr is not None:
-            if not isinstance(config, OneDpConfig) or config.variant != "s":
-                raise OneDPError(f"The method {self.method} has no generator score network; leave out --tracker-lr.")
-            config = replace(config, tracker=replace(config.tracker, lr=self.tracker_lr))
-        if self.parameterization != "teacher":
-            if not isinstance(config, OneDpConfig):
-                raise OneDPError(f"The method {self.method} has no choice of --parameterization; OneDP's have.")
-            config = replace(config, parameterization=self.parameterization)
+        config = self._with_choices(fitted(preset, steps, weights, self.lr))
         loop = LoopConfig(
             steps=steps,
             batch_size=preset.batch_size if self.batch_size is None else self.batch_size,
@@ -112,6 +108,25 @@ class Distill:
             reading=self.reading,
             beside=self.beside,
         )
+
+    def _with_choices(self, config: MethodConfig) -> MethodConfig:
+        """The recipe with what these options change in it; raises ``OneDPError`` where it has no such choice."""
+        if self.tracker_lr is not None:
+            if not isinstance(config, OneDpConfig) or config.variant != "s":
+                raise OneDPError(f"The method {self.method} has no generator score network; leave out --tracker-lr.")
+            config = replace(config, tracker=replace(config.tracker, lr=self.tracker_lr))
+        if self.regression_lr is not None:
+            if not isinstance(config, OneDpConfig) or not config.regression_steps:
+                raise OneDPError(
+                    f"The method {self.method} with preset {self.preset} does not begin with a regression; leave out "
+                    "--regression-lr."
+                )
+            config = replace(config, regression=replace(config.regression, lr=self.regression_lr))
+        if self.parameterization != "teacher":
+            if not isinstance(config, OneDpConfig):
+                raise OneDPError(f"The method {self.method} has no choice of --parameterization; OneDP's have.")
+            config = replace(config, parameterization=self.parameterization)
+        return config
 
     def run(self) -> None:
         """Distil, or continue."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ def test_a_recipe_that_was_not_measured_for_the_teachers_process_says_so(process
     said = [line for line in capsys.readouterr().out.splitlines() if "measured" in line]
     expected = "No recipe of onedp was measured for teachers of the process 'flow'; it takes the one for DDPM teachers."
     assert said == ([expected] if process == "flow" else [])
+
+
+def test_the_regression_has_a_rate_of_its_own():
+    plain = Distill(teacher="t").student_run(Path("data.npz")).method
+    changed = Distill(teacher="t", regression_lr=3.5e-4).student_run(Path("data.npz")).method
+    assert changed == dataclasses.replace(plain, regression=dataclasses.replace(plain.regression, lr=3.5e-4))  # type: ignore
 
 
 def test_steps_and_the_paper_s_preset_apply_to_the_default():

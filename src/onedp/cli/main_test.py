@@ -117,6 +117,10 @@ def test_every_verb_has_help(capsys, verb):
             ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "regression", "--tracker-lr", "1"],
             "has no generator score network; leave out --tracker-lr",
         ),
+        (
+            ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "onedp-d", "--regression-lr", "1"],
+            "method onedp-d with preset small does not begin with a regression; leave out --regression-lr",
+        ),
         (["train", "--resume", "OUT"], "holds no run to resume"),
         (["distill"], "distill needs a TEACHER and --out"),
         (["distill", "no-such-teacher", "--out", "OUT", "--data", "DATA"], "Unknown policy 'no-such-teacher'"),
