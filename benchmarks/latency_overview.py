@@ -7,6 +7,7 @@ Reads the cells below results/realtime*, and writes results/realtime-tasks.md an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class Standing:
 def standings(cells: Iterable[EvaluationResult]) -> dict[str, dict[str, Standing]]:
     """By task and title of the policy, those whose frozen cell and cell at the paper's latency are both there.
 
-    Cells under sync with fresh noise; of cells with equally many ticks the one that was charged least.
+    Cells under sync with fresh noise; of cells with equally many ticks the worst.
     """
     found: dict[tuple[str, str], list[EvaluationResult]] = {}
     for row in cells:
@@ -73,7 +74,8 @@ def standings(cells: Iterable[EvaluationResult]) -> dict[str, dict[str, Standing
         frozen = [row for row in rows if charged_s(row) == 0]
         charged = [row for row in rows if _is_charged(row, latency_of[title])]
         if frozen and charged:
-            standing.setdefault(task, {})[title] = Standing(frozen[0], charged[0], tuple(rows))
+            worst = (min(each, key=lambda row: row.success_rate) for each in (frozen, charged))
+            standing.setdefault(task, {})[title] = Standing(*worst, tuple(rows))
     return standing
 
 
@@ -88,7 +90,7 @@ def _is_charged(row: EvaluationResult, latency_s: float) -> bool:
     """Whether the row's ticks are those of this latency at the task's rate."""
     assert row.timing is not None
     ticks = -(-latency_s * row.timing.control_hz // 1)
-    return charged_s(row) * row.timing.control_hz == ticks
+    return math.isfinite(charged_s(row)) and round(charged_s(row) * row.timing.control_hz, 6) == ticks
 
 
 def page(standing: Mapping[str, Mapping[str, Standing]]) -> str:

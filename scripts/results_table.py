@@ -159,10 +159,10 @@ def row(result: EvaluationResult, reference: EvaluationResult | None, cost: floa
     return "| " + " | ".join(cells) + " |"
 
 
-def by_kind(task: str, folder: str, kinds: Sequence[str], kind_of: Callable[[int], int]) -> str:
-    """Successes of a task's kinds of starts apart; ``kind_of`` says which one a seed has."""
+def by_kind(task: str, folder: str, what: str, kinds: Sequence[str], kind_of: Callable[[int], int]) -> str:
+    """Successes of a task's kinds of starts apart; ``kind_of`` says which one a seed has, ``what`` what they are."""
     loaded = [load_results(path) for path in sorted((RESULTS / folder).glob(f"{task}-*.json"))]
-    lines = [f"\n## {task}, success by kind\n\n| policy | {' | '.join(kinds)} |\n|{'---|' * (len(kinds) + 1)}\n"]
+    lines = [f"\n## {task}, success by {what}\n\n| policy | {' | '.join(kinds)} |\n|{'---|' * (len(kinds) + 1)}\n"]
     for result in loaded:
         assert isinstance(result, EvaluationResult)
         rates = []
@@ -240,8 +240,8 @@ def main() -> None:
                 cost = processor.get(result.policy, cost)
             text.append(row(result, reference_of(result, results), cost) + "\n")
         text.append("\n" + "".join(f"- `{result.command}`\n" for result in rows.values()))
-    text.append(by_kind("metaworld-eight", "metaworld", NAMES, lambda seed: seed % len(NAMES)))
-    text.append(by_kind("pnp-anything", "robosuite", KINDS, kind_of))
+    text.append(by_kind("metaworld-eight", "metaworld", "task", NAMES, lambda seed: seed % len(NAMES)))
+    text.append(by_kind("pnp-anything", "robosuite", "object", KINDS, kind_of))
     text.append(ways())
     text.append("\n## Student against student, Push-T with keypoints, on the starts that both have\n\n")
     text.append("| student | other | starts | score | success |\n|---|---|---|---|---|\n")

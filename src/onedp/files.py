@@ -61,6 +61,7 @@ def growing_file(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
         yield temporary
         with writing(path):
             with temporary.open("rb") as file:
@@ -141,7 +142,18 @@ def _flush_folder(folder: Path) -> None:
 
 
 ABANDONED_SECONDS = 3600
-"""A temporary folder untouched for so long belongs to a writer that was killed."""
+"""A temporary file or folder untouched for so long belongs to a writer that was killed."""
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What writers of ``path`` left that were killed."""
+    for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
+                if abandoned.is_dir():
+                    shutil.rmtree(abandoned, ignore_errors=True)
+                else:
+                    abandoned.unlink()
 
 
 def recover_folder(path: Path) -> None:
@@ -150,10 +162,7 @@ def recover_folder(path: Path) -> None:
     Between its two renames: the old folder gets its name back. Before them: temporary folders that nobody has touched
     for an hour are removed.
     """
-    for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
-        with suppress(OSError):
-            if abandoned.is_dir() and time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(abandoned, ignore_errors=True)
+    _remove_abandoned(path)
     for old in sorted(path.parent.glob(f".{path.name}.*.old")):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)

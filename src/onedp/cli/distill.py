@@ -61,8 +61,8 @@ class Distill:
     tracker_lr: float | None = None
     """Generator score network's learning rate (onedp, onedp-s); None: the preset's."""
     regression_lr: float | None = None
-    """Learning rate of the regression that comes first (onedp, onedp-s); None: the preset's. On Push-T half of the
-    preset's was better where the steps are few."""
+    """Learning rate of the regression that comes first (onedp, onedp-s); None: the preset's. On Push-T at a tenth of
+    the teacher's training half of it finished more often (docs/measured.md)."""
     seed: int = 0
     """Seed of data order and noise."""
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -118,8 +118,8 @@ class Distill:
         if self.regression_lr is not None:
             if not isinstance(config, OneDpConfig) or not config.regression_steps:
                 raise OneDPError(
-                    f"The method {self.method} with preset {self.preset} does not begin with a regression; leave out "
-                    "--regression-lr."
+                    f"The method {self.method} with preset {self.preset} has no regression before its own training; "
+                    "leave out --regression-lr. The rate of that training is --lr."
                 )
             config = replace(config, regression=replace(config.regression, lr=self.regression_lr))
         if self.parameterization != "teacher":

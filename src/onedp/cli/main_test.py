@@ -119,7 +119,7 @@ def test_every_verb_has_help(capsys, verb):
         ),
         (
             ["distill", "pusht-keypoints-ddpm", "--out", "OUT", "--method", "onedp-d", "--regression-lr", "1"],
-            "method onedp-d with preset small does not begin with a regression; leave out --regression-lr",
+            "method onedp-d with preset small has no regression before its own training; leave out --regression-lr",
         ),
         (["train", "--resume", "OUT"], "holds no run to resume"),
         (["distill"], "distill needs a TEACHER and --out"),

@@ -82,6 +82,11 @@ def export_lerobot(
         )
     if out.exists():
         raise DataError(f"{out} is there already. Choose another --out or remove it.")
+    if recording.policy:
+        raise DataError(
+            f"{recording.source} holds roll-outs of {recording.policy}, and LeRobot's layout has no place that says "
+            "so: whoever trained on it would learn its failures. Distil on the file as it is: --beside"
+        )
     names, left_out = _names(recording, config)
     tasks_too = ["task_index"] if recording.tasks and "task_index" in recording.headers else []
     recording = recording.usable([*names, *tasks_too], skip_bad_episodes)

@@ -47,6 +47,13 @@ def test_a_second_round_changes_no_number(tmp_path: Path) -> None:
     assert first == second
 
 
+def test_roll_outs_of_a_policy_do_not_become_demonstrations(tmp_path: Path) -> None:
+    recording = replace(open_recording(robomimic(tmp_path / "d.hdf5")), policy="student (one-step)")
+    with pytest.raises(DataError, match=r"holds roll-outs of student \(one-step\), and LeRobot's layout has no place"):
+        export_lerobot(recording, tmp_path / "out", ExportConfig(None))
+    assert not (tmp_path / "out").exists()
+
+
 def test_statistics_and_metadata_are_lerobots(tmp_path: Path) -> None:
     arrays = {**numbers(), "observation.image": pictures()}
     export_lerobot(recording_of(arrays), tmp_path / "out", H264)

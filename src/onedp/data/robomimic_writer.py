@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from numpy import ndarray
 
 from onedp.errors import DataError, OneDPError
 from onedp.files import growing_file, writing
+
+SPARE_BYTES = 50_000_000
+"""Left free on the disk, for what else the file needs and others write meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Demonstration:
         if len(set(lengths.values())) != 1 or not len(self.actions):
             raise DataError(f"A demonstration must have the same number of steps in each array, at least 1: {lengths}.")
 
+    @property
+    def size(self) -> int:
+        """Of all arrays, uncompressed [bytes]."""
+        return sum(array.nbytes for array in self._arrays().values())
+
     def _arrays(self) -> dict[str, ndarray]:
         observations = {f"obs/{name}": array for name, array in self.observations.items()}
         return {"actions": self.actions, "rewards": self.rewards, "dones": self.dones, **self.extra, **observations}
@@ -52,7 +61,7 @@ def require_h5py() -> None:
 
 
 class RobomimicFile:
-    """A file that grows by one demonstration at a time, so that memory holds no more; from ``robomimic_file``."""
+    """A file that grows by one demonstration at a time, so that none waits in memory; from ``robomimic_file``."""
 
     def __init__(self, path: Path, file: Any):
         self._path, self._file = path, file
@@ -69,7 +78,14 @@ class RobomimicFile:
         return self._steps
 
     def add(self, demonstration: Demonstration) -> None:
-        """Write the next demonstration."""
+        """Write the next demonstration; raises ``OneDPError`` when the disk is full."""
+        needed, free = demonstration.size, shutil.disk_usage(self._path.parent).free
+        if free < needed + SPARE_BYTES:  # asked first: HDF5 does not survive a write that fails
+            raise OneDPError(
+                f"{self._path} could not be written: the next episode needs {needed / 1e6:,.1f} MB and "
+                f"{SPARE_BYTES / 1e6:,.0f} MB to spare, {free / 1e6:,.1f} MB are free. Free some space or choose "
+                "another folder."
+            )
         with writing(self._path):
             group = self._data.create_group(f"demo_{self._count}")
             group.attrs["num_samples"] = len(demonstration.actions)
@@ -77,6 +93,7 @@ class RobomimicFile:
                 group.attrs[name] = value
             for name, array in demonstration._arrays().items():
                 group.create_dataset(name, data=array, compression="gzip" if array.ndim > 3 else None)
+            self._file.flush()
         self._count += 1
         self._steps += len(demonstration.actions)
 

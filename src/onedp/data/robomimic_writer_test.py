@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +63,20 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path, monkeypatch: pytest.
         robomimic_file(tmp_path / "a.hdf5") as file,
     ):
         file.add(demonstration(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_becomes_full_is_noticed_before_the_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 loses data and then crashes when a write fails, so none may."""
+
+    def roll_out() -> None:
+        with robomimic_file(tmp_path / "a.hdf5") as file:
+            file.add(demonstration(3))
+            monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=49_000_000))
+            file.add(demonstration(4))
+
+    with pytest.raises(OneDPError, match=r"the next episode needs 0\.0 MB and 50 MB to spare, 49\.0 MB are free"):
+        roll_out()
     assert list(tmp_path.iterdir()) == []
 
 

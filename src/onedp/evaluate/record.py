@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,20 +81,21 @@ def record(request: RecordRequest, progress: Callable[[int, int], None] = lambda
     )
     run: list[EpisodeResult] = []
     with robomimic_file(request.out) as file:
-        done = executor_for(policy, task, len(groups), request.workers, None).run(setup, groups)
-        for rollout in _in_order(done, groups):
-            if rollout.demonstration is not None:
-                file.add(rollout.demonstration)
-            run.append(rollout.result)
-            progress(len(run), len(file))
+        executor = executor_for(policy, task, len(groups), request.workers, None)
+        with closing(_in_order(executor.run(setup, groups), groups)) as rollouts:  # workers end with it
+            for rollout in rollouts:
+                if rollout.demonstration is not None:
+                    file.add(rollout.demonstration)
+                run.append(rollout.result)
+                progress(len(run), len(file))
         if not len(file):
             raise OneDPError(_nothing(request, run))
         file.finish(robomimic_environment(setup.task), _attributes(request, policy, task, run))
     return RecordSummary(len(file), len(run), file.steps, setup.task)
 
 
-def _in_order(done: Iterable[list[Rollout]], groups: Sequence[Sequence[int]]) -> Iterator[Rollout]:
-    """Roll-outs by seed, of groups that end in any order: those that end early wait."""
+def _in_order(done: Iterator[list[Rollout]], groups: Sequence[Sequence[int]]) -> Generator[Rollout, None, None]:
+    """Roll-outs by seed, of groups that end in any order: those that end early wait in memory."""
     waiting: dict[int, list[Rollout]] = {}
     first_seeds = iter([seeds[0] for seeds in groups])
     following = next(first_seeds, None)
