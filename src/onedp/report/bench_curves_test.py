@@ -100,3 +100,17 @@ def test_a_figure_that_stands_alone_has_colours_of_its_own():
     assert "var(--" not in alone
     assert "#1c6bb0" in alone  # the first series
     ElementTree.fromstring(alone)
+
+
+def test_a_column_has_its_interval_or_the_range_of_its_seeds(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("onedp.report.bench_figures.interval_plot", lambda marks, *_: drawn.append(marks) or "<svg/>")
+    seeds = Row("sid, 10 %", "sid", 0.1, (0, 1), ({"score": 0.5}, {"score": 0.75}))
+    bench_figures([SCORE], [ROWS[0], seeds], [{}] * 2, REFERENCES)
+    assert [(mark.value, mark.low, mark.high) for mark in drawn[0]] == [(0.625, 0.525, 0.725), (0.625, 0.5, 0.75)]
+
+
+def test_names_that_differ_at_their_end_are_told_apart():
+    rows = [student(f"edm/consistency-policy{how}", 0.1, 0.5, 1.0) for how in ("", "@consistency:3")]
+    (figure,) = [f for f in bench_figures([SCORE], rows, [{}] * 2, REFERENCES) if f.name == "score"]
+    assert all(f">{row.name}<" in figure.svg for row in rows)

@@ -62,18 +62,24 @@ def _colour(row: Row, position: int) -> str:
 
 
 def _column_plot(column: Column, rows: Sequence[Row]) -> str:
-    """A row for each policy: mean over seeds, and the line from the smallest to the largest."""
+    """A row for each policy: mean over seeds, and the line of its interval or from the smallest to the largest seed."""
     marks = []
     for position, row in enumerate(rows):
         values = row.values(column.key)
         if values:
             mean = sum(values) / len(values)
+            low, high = row.mean(column.key + "_low"), row.mean(column.key + "_high")
             marks.append(
                 Mark(
-                    row.name, mean, min(values), max(values), written(mean, column), _colour(row, position),
+                    row.name,
+                    mean,
+                    min(values) if low is None else low,
+                    max(values) if high is None else high,
+                    written(mean, column),
+                    _colour(row, position),
                     "D" if row.budget is None else "o",
                 )
-            )  # fmt: skip
+            )
     return interval_plot(marks, dashed(column.key), column.heading, column.meaning)
 
 

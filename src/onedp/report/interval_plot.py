@@ -13,6 +13,8 @@ from onedp.report.axes import make_axes, plain_log, shortened
 from onedp.report.svg import BAD, GRID, INK, MUTED, PAPER, figure_style, to_svg
 
 ROW_IN = 0.42
+LONGEST_NAME = 46
+"""Characters that leave room for the number on the same line."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def interval_plot(
         for row, mark in enumerate(marks):
             label: dict[str, Any] = {"transform": across, "va": "center", "color": INK, "zorder": 3}
             label["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # lines behind do not cross it
-            axes.text(0.0, -row + 0.30, shortened(mark.name, 26), **label)
+            axes.text(0.0, -row + 0.30, shortened(mark.name, LONGEST_NAME), **label)
             axes.text(1.0, -row + 0.30, mark.text, ha="right", **label)
             _draw_mark(axes, -row - 0.12, mark)
         axes.yaxis.set_major_locator(NullLocator())
