@@ -11,6 +11,7 @@ import pytest
 from onedp.bench.frame import Column, Row
 from onedp.report.bench_curves import clock_of, convergence_plot, errors_plot, pass_errors, teacher_values
 from onedp.report.bench_figures import bench_figures
+from onedp.report.interval_plot import Mark
 from onedp.report.svg import standalone
 
 SCORE = Column("score", "Score", "the score", plot=True)
@@ -103,8 +104,13 @@ def test_a_figure_that_stands_alone_has_colours_of_its_own():
 
 
 def test_a_column_has_its_interval_or_the_range_of_its_seeds(monkeypatch):
-    drawn = []
-    monkeypatch.setattr("onedp.report.bench_figures.interval_plot", lambda marks, *_: drawn.append(marks) or "<svg/>")
+    drawn: list[list[Mark]] = []
+
+    def draw(marks: list[Mark], *_: str) -> str:
+        drawn.append(marks)
+        return "<svg/>"
+
+    monkeypatch.setattr("onedp.report.bench_figures.interval_plot", draw)
     seeds = Row("sid, 10 %", "sid", 0.1, (0, 1), ({"score": 0.5}, {"score": 0.75}))
     bench_figures([SCORE], [ROWS[0], seeds], [{}] * 2, REFERENCES)
     assert [(mark.value, mark.low, mark.high) for mark in drawn[0]] == [(0.625, 0.525, 0.725), (0.625, 0.5, 0.75)]
