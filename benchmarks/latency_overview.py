@@ -117,7 +117,7 @@ def draw(standing: Mapping[str, Mapping[str, Standing]], path: Path) -> None:
     figure = Figure(figsize=(3.4 * columns, 1.9 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     titles = [title for title, *_ in POLICIES][::-1]
-    for axes, (task, row) in zip(panels, sorted(standing.items()), strict=False):
+    for axes, (task, row) in zip(panels[: len(standing)], sorted(standing.items()), strict=True):
         for place, title in enumerate(titles):
             if title in row:
                 before, after = row[title].frozen.success_rate, row[title].charged.success_rate
