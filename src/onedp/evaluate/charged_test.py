@@ -114,7 +114,7 @@ def test_a_frozen_world_executes_every_action_in_its_tick():
 @pytest.mark.parametrize(
     ("executor", "actions", "counters"),
     [
-        ("sync", [-1, -1, 2, 3, 4, 4, 4, 7, 8, 9, 9, 9], Counters(6, dropped=4, repeated=4, starved=2)),
+        ("sync", [-1, -1, 0, 1, 2, 2, 2, 5, 6, 7, 7, 7], Counters(6, repeated=4, starved=2)),
         ("drop-late", [-1, -1, *range(2, 12)], Counters(10, dropped=8, starved=2)),
         ("ensemble", [-1, -1, *range(2, 12)], Counters(10, dropped=8, starved=2)),
     ],

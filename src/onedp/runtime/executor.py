@@ -1,8 +1,9 @@
 """Which action of which chunk a control tick executes.
 
 A chunk computed from the observation of tick t has one action for each tick from t on. It is usable from tick
-t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), one
-is late only if the robot made another move in its place: a robot that stood still meanwhile begins with the first.
+t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), or
+the robot waits while the policy thinks (``waits``), one is late only if the robot made another move in its place: a
+robot that stood still meanwhile begins with the first.
 Executors know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the
 same ones.
 """
@@ -35,7 +36,7 @@ class Counters:
     executed: int = 0
     """Ticks with an action of their own."""
     dropped: int = 0
-    """Actions that were late: their tick had passed when the chunk came, or another delta had taken their place."""
+    """Actions that were late: their tick had passed when the chunk came, or another move had taken their place."""
     repeated: int = 0
     """Ticks on which the robot was held where the last action brought it, because there was no new one."""
     starved: int = 0
@@ -46,7 +47,8 @@ class Counters:
 
 @dataclass
 class Seams:
-    """How well chunks join: compared on the first tick for which a chunk and the one before both have an action."""
+    """How well chunks join: the first action that is executed of a chunk, beside the one that the chunk before has in
+    its place."""
 
     chunks: int = 0
     """Chunks delivered."""
@@ -66,6 +68,8 @@ class ChunkExecutor(ABC):
 
     continues = False
     """Whether new chunks should be made to go on from the one before (``continuation``)."""
+    waits = False
+    """Whether the robot stands still while the policy thinks."""
 
     def __init__(self, spec: PolicySpec, replan_ticks: int | None = None, hold: HoldAction | None = None):
         """``replan_ticks``: ticks from one observation that a chunk is made of to the next; None: the spec's Ta.
@@ -106,12 +110,12 @@ class ChunkExecutor(ABC):
             raise SpecError(f"A chunk observed at tick {observed} cannot be usable at tick {usable} before it.")
         delay = usable - observed
         self._moved = [tick for tick in self._moved if tick >= observed]
-        late = delay if self._hold is None else len(self._moved)
+        late = len(self._moved) if self.waits or self.moves_by_deltas else delay
         self.counters.dropped += min(late, len(chunk))
         self.seams.chunks += 1
         self.seams.delay_ticks += delay
         self._delays = [*self._delays[1 - REMEMBERED_DELAYS :], delay]
-        old = self.tail(usable)
+        old = self.tail(observed + late)
         if old is not None and late < len(chunk):
             self.seams.joints += 1
             self.seams.jump += float(np.linalg.norm(chunk[late].astype(np.float64) - old[0]))
@@ -150,6 +154,7 @@ class ChunkExecutor(ABC):
 class SynchronousExecutor(ChunkExecutor):
     """Executes Ta actions of a chunk, asks for the next, and holds the robot until it is usable."""
 
+    waits = True
     _end = 0  # first tick the chunk is not meant for
 
     def wants_chunk(self, tick: int) -> bool:
@@ -157,7 +162,7 @@ class SynchronousExecutor(ChunkExecutor):
         return self._chunk is None or tick >= self._end
 
     def deliver(self, chunk: Float32[ndarray, "tc da"], observed: int, usable: int) -> None:
-        """Late actions are dropped; Ta of the others, or as many as are left, will be executed."""
+        """Its first Ta actions, or as many as are left of it, will be executed."""
         super().deliver(chunk, observed, usable)
         self._end = min(usable + self._replan, self._begin + len(chunk))
 

@@ -97,9 +97,22 @@ def test_without_delay_drop_late_is_synchronous():
 def test_synchronous_holds_while_it_thinks():
     executor = SynchronousExecutor(SPEC, replan_ticks=2)
     actions, asked = run(executor, delay=2, ticks=9)
-    assert actions == [None, None, 2, 3, 3, 3, 6, 7, 7]
+    assert actions == [None, None, 0, 1, 1, 1, 4, 5, 5]  # each chunk from its first action on: the robot waited for it
     assert asked == [0, 4, 8]
-    assert executor.counters == Counters(executed=4, dropped=4, repeated=3, starved=2)
+    assert executor.counters == Counters(executed=4, repeated=3, starved=2)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2])
+@pytest.mark.parametrize("hold", [None, lambda last: last * 0])
+def test_waiting_is_no_jump(delay, hold):
+    """Chunks that agree on every tick of the plan join without one, however long the robot waited in between."""
+    executor = SynchronousExecutor(SPEC, replan_ticks=2, hold=hold)
+    run(executor, delay, ticks=12, first=lambda tick: float(2 * (tick // (2 + delay))))
+    assert executor.seams.joints >= 2
+    assert executor.seams.jump == 0.0
+    parting = SynchronousExecutor(SPEC, replan_ticks=2, hold=hold)
+    run(parting, delay, ticks=12, first=lambda tick: float(3 * (tick // (2 + delay))))
+    assert parting.seams.jump == pytest.approx(parting.seams.joints * np.sqrt(2))
 
 
 def test_the_ensemble_averages_what_reaches_the_tick():

@@ -47,7 +47,7 @@ class FakeRobot:
 
 
 class Silent(FakePolicy):
-    """Without noise: action k of a chunk is its observation's tick + k, so on time means action == tick."""
+    """Without noise: action k of a chunk is its observation's tick + k."""
 
     def infer(self, obs, noise):
         return super().infer(obs, 0 * noise)
@@ -74,11 +74,11 @@ def make(latency: float, policy=None, max_step: float = 1e6, inference_s: float 
     [
         # one period is 0.1 s, a chunk has 5 actions, of which up to 3 are executed
         (0.0, {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7}, Counters(executed=8)),
-        (0.001, {1: 1, 2: 2, 3: 3, 4: 3, 5: 5, 6: 6, 7: 7}, Counters(executed=6, dropped=2, repeated=1, starved=1)),
-        (0.1, {1: 1, 2: 2, 3: 3, 4: 3, 5: 5, 6: 6, 7: 7}, Counters(executed=6, dropped=2, repeated=1, starved=1)),
-        (0.101, {2: 2, 3: 3, 4: 4, 5: 4, 6: 4, 7: 7}, Counters(executed=4, dropped=4, repeated=2, starved=2)),
-        (0.4, {4: 4, 5: 4, 6: 4, 7: 4}, Counters(executed=1, dropped=4, repeated=3, starved=4)),
-        (0.5, {}, Counters(dropped=5, starved=8)),
+        (0.001, {1: 0, 2: 1, 3: 2, 4: 2, 5: 4, 6: 5, 7: 6}, Counters(executed=6, repeated=1, starved=1)),
+        (0.1, {1: 0, 2: 1, 3: 2, 4: 2, 5: 4, 6: 5, 7: 6}, Counters(executed=6, repeated=1, starved=1)),
+        (0.101, {2: 0, 3: 1, 4: 2, 5: 2, 6: 2, 7: 5}, Counters(executed=4, repeated=2, starved=2)),
+        (0.4, {4: 0, 5: 1, 6: 2, 7: 2}, Counters(executed=3, repeated=1, starved=4)),
+        (0.5, {5: 0, 6: 1, 7: 2}, Counters(executed=3, starved=5)),
     ],
 )
 def test_latency_costs_ticks(latency, commands, counters):

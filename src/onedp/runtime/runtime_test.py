@@ -110,24 +110,24 @@ def test_without_latency_every_action_is_executed_in_its_tick():
     assert counters == Counters(executed=6)
 
 
-def test_late_actions_are_dropped_and_the_last_one_is_held():
+def test_a_robot_that_waited_executes_a_chunk_from_its_first_action_and_is_held_at_its_end():
     actions, wishes, counters = run_executor({2: (10, 0), 6: (20, 5)}, ticks=9)
-    assert actions == [None, None, 12, 13, 14, 14, 21, 22, 23]
+    assert actions == [None, None, 10, 11, 12, 12, 20, 21, 22]
     assert wishes == [True, True, False, False, False, True, False, False, False]
-    assert counters == Counters(executed=6, dropped=3, repeated=1, starved=2)
+    assert counters == Counters(executed=6, repeated=1, starved=2)
 
 
-def test_fewer_than_ta_actions_are_executed_when_the_chunk_ends():
-    actions, _, counters = run_executor({3: (10, 0)}, ticks=6)
-    assert actions == [None, None, None, 13, 14, 14]
-    assert counters == Counters(executed=2, dropped=3, repeated=1, starved=3)
+def test_actions_are_late_where_others_were_executed_meanwhile_and_fewer_than_ta_may_be_left():
+    actions, _, counters = run_executor({0: (10, 0), 3: (20, 0)}, ticks=6)
+    assert actions == [10, 11, 12, 23, 24, 24]
+    assert counters == Counters(executed=5, dropped=3, repeated=1)
 
 
-def test_a_chunk_that_is_late_in_whole_is_dropped_in_whole():
+def test_a_chunk_that_takes_longer_than_it_lasts_is_executed_all_the_same():
     actions, wishes, counters = run_executor({7: (10, 0)}, ticks=8)
-    assert actions == [None] * 8
-    assert wishes == [True] * 8
-    assert counters == Counters(dropped=5, starved=8)
+    assert actions == [None] * 7 + [10]
+    assert wishes == [True] * 7 + [False]
+    assert counters == Counters(executed=1, starved=7)
 
 
 def test_a_chunk_cannot_be_usable_before_its_observation():
