@@ -18,6 +18,9 @@ from onedp.policy import TorchPolicy
 from onedp.tasks import Task
 from onedp.types import episode_noise
 
+EXACT_SAMPLERS = {"ddpm": "ddim:100", "edm": "heun:40", "flow": "euler:100"}
+"""Noise process to a sampler that solves it more exactly than any that is compared."""
+
 
 @dataclass(frozen=True)
 class HeldoutSettings:
@@ -31,7 +34,11 @@ class HeldoutSettings:
 def heldout_numbers(
     policy: TorchPolicy, yardstick: TorchPolicy, data: Path, task: Task, settings: HeldoutSettings
 ) -> dict[str, float | None]:
-    """Distances to the yardstick's chunks, spread, limits, jump at seams, and how the estimate forms step by step."""
+    """Distances to the yardstick's chunks, spread, limits, jump at seams, and the error of every denoising step.
+
+    That error is to what the yardstick's own process leads to from the same noise, for the yardstick and its students
+    with samplers that are decided by one draw of it; others have another map from noise to chunks, or none.
+    """
     observations = load_heldout(data, task, yardstick.spec, settings.observations, settings.seed)
     draws, seed = settings.draws, settings.seed
     with one_thread():
@@ -41,12 +48,15 @@ def heldout_numbers(
         sampling = Sampling.of(policy, observations.now, seed)
     values = chunk_metrics(chunks, truth, yardstick, observations.actions)
     jumps = seam_jumps(chunks, following, yardstick)[observations.has_next]
-    errors = sampling.errors()
+    errors = (
+        sampling.errors(exact_solution(yardstick, observations.now, sampling)) if _same_map(policy, yardstick) else ()
+    )
     numbers: dict[str, float | None] = {name: float(each.mean()) for name, each in values.items()}
     numbers["seam_jump"] = float(jumps.mean()) if len(jumps) else None
     numbers["out_of_range"] = sampling.out_of_range(policy.sampler.clip)
-    numbers["first_step_error"] = float(errors[0]) if len(errors) > 1 else None
-    numbers |= {f"error_at_pass_{number}": float(error) for number, error in enumerate(errors, start=1)}
+    numbers["acting_noise"] = acting_noise(policy)
+    numbers["last_step_error"] = errors[-1] if errors else None
+    numbers |= {f"error_at_pass_{number}": error for number, error in enumerate(errors, start=1)}
     return numbers
 
 
@@ -58,6 +68,8 @@ class Sampling:
     """In the order of the passes, as the network gave them. The last one is the chunk before its clip: no sampler does
     anything else to it."""
     chunk: Float[Tensor, "b tp da"]
+    noise: Float[Tensor, "b draws tp da"]
+    """What the sampler began with, its factor included."""
 
     @classmethod
     def of(cls, policy: TorchPolicy, obs: Mapping[str, ndarray], seed: int) -> Sampling:
@@ -79,11 +91,13 @@ class Sampling:
                 chunk = policy.sampler.sample(policy.denoiser, policy.denoiser.encode(nobs), noise)
         finally:
             del policy.denoiser.x0
-        return cls(tuple(estimates), chunk)
+        return cls(tuple(estimates), chunk, acting_noise(policy) * noise)
 
-    def errors(self) -> Float[ndarray, " passes"]:
-        """Root-mean-square distance of every pass's estimate to the chunk, normalised units."""
-        return np.array([float((estimate - self.chunk).square().mean().sqrt()) for estimate in self.estimates])
+    def errors(self, solution: Float[Tensor, "b tp da"]) -> list[float]:
+        """Root-mean-square distance of every pass's estimate to the ``solution``, normalised units; the last one's is
+        that of the chunk, clipped as it is."""
+        reached = (*self.estimates[:-1], self.chunk)
+        return [float((estimate - solution).square().mean().sqrt()) for estimate in reached]
 
     def out_of_range(self, clip: float | None) -> float | None:
         """Share of the chunk's actions beyond [-1, 1] before the clip; None without one: no such range is meant.
@@ -91,3 +105,23 @@ class Sampling:
         Estimates of earlier passes were clipped as the sampler does it when it acts, since they lead to the chunk.
         """
         return None if clip is None else float((self.estimates[-1].abs() > 1).float().mean())
+
+
+def acting_noise(policy: TorchPolicy) -> float:
+    """Factor on the noise that the policy's sampler begins with."""
+    return float(getattr(policy.sampler, "noise_scale", 1.0))
+
+
+def exact_solution(teacher: TorchPolicy, obs: Mapping[str, ndarray], sampling: Sampling) -> Float[Tensor, "b tp da"]:
+    """Chunks that the ``teacher``'s process leads to from the first draw of ``sampling``; normalised."""
+    exact = teacher.with_sampler(EXACT_SAMPLERS[teacher.denoiser.schedule.kind])
+    nobs = {name: torch.from_numpy(exact.normalizer.normalize(name, values)) for name, values in obs.items()}
+    with one_thread(), torch.inference_mode():
+        return exact.sampler.sample(exact.denoiser, exact.denoiser.encode(nobs), sampling.noise[:, :1])
+
+
+def _same_map(policy: TorchPolicy, teacher: TorchPolicy) -> bool:
+    """Whether one draw decides the chunk, and the policy is the ``teacher`` or learned from it."""
+    digest = teacher.provenance["weights_digest"]
+    learned = policy.provenance.get("teacher", {}).get("weights_digest")
+    return policy.sampler.draws == 1 and digest in (policy.provenance["weights_digest"], learned)

@@ -28,7 +28,7 @@ from onedp.methods.presets import Preset, fitted
 from onedp.methods.table import method_identity, recipe
 from onedp.nets.build import network_to_json
 from onedp.policy import load_policy
-from onedp.shipped import shipped_observations
+from onedp.shipped import shipped_lost, shipped_observations
 from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import network_weights
@@ -47,6 +47,9 @@ class PushTOptions:
     """Process to a trained policy: a folder or the name of a shipped one."""
     observations: Path | None = None
     """What is distilled on; None: the observations that the package ships."""
+    lost: bool = True
+    """Whether the shipped observations have the episodes beside them that a first student of the teacher lost, where
+    there are any (``shipped_lost``), as those of ``onedp distill``."""
     demonstrations: Path | None = None
     """What methods without a teacher are trained on."""
     mirror: bool = True
@@ -116,6 +119,7 @@ class PushTLab(Lab):
             "teacher": self.teacher(contestant.process).digest if contestant.needs_teacher else None,
             "data": run.data.name,
             "mirror": isinstance(run, TeacherRun) and run.mirror,
+            **({"beside": [file.name for file in run.beside]} if isinstance(run, StudentRun) and run.beside else {}),
             **_network_identity(contestant),
         }
         cell = Cell(f"{contestant.text}-{seed}", identity)
@@ -152,7 +156,7 @@ class PushTLab(Lab):
         paired = PairedDifference.of(result, reference)
         options = self.options
         identity = {
-            "heldout": 1,
+            "heldout": 2,
             "weights": trained.digest,
             "sampler": sampler,
             "reference": [self.teacher(process).digest, self.reference_sampler[process]],
@@ -237,10 +241,15 @@ class PushTLab(Lab):
     def _observations(self, process: str) -> Path:
         return self.options.observations or shipped_observations(self.options.teachers[process])
 
+    def _lost(self, teacher: str) -> tuple[Path, ...]:
+        """Observations beside the shipped ones."""
+        file = shipped_lost(teacher) if self.options.lost and self.options.observations is None else None
+        return () if file is None else (file,)
+
     def _run(self, contestant: Contestant, config: MethodConfig, loop: LoopConfig) -> StudentRun | TeacherRun:
         if contestant.needs_teacher:
-            data = self._observations(contestant.process)
-            return StudentRun(self.options.teachers[contestant.process], data, config, loop, contestant.network)
+            teacher, data = self.options.teachers[contestant.process], self._observations(contestant.process)
+            return StudentRun(teacher, data, config, loop, contestant.network, beside=self._lost(teacher))
         if self.options.demonstrations is None:
             raise OneDPError(f"{contestant.text} is trained on demonstrations. Give them with --demonstrations.")
         network = contestant.network or load_policy(self.teacher(contestant.process).folder).network

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from onedp.bench import cost, pusht_lab, pusht_runs, timing
 from onedp.bench.contestants import Contestant, parse_contestants
-from onedp.bench.heldout_numbers import HeldoutSettings, Sampling
+from onedp.bench.heldout_numbers import HeldoutSettings, Sampling, exact_solution
 from onedp.bench.pusht_lab import PushTLab, PushTOptions
 from onedp.bench.run import run_bench
-from onedp.diffusion.samplers import Heun
 from onedp.errors import OneDPError
 from onedp.evaluate.fake_results_test import fake_evaluation
 from onedp.methods.config import DenoisingConfig
+from onedp.methods.table import recipe
 from onedp.nets.config import NETWORK_SIZES, MlpConfig
 from onedp.policy import load_policy
-from onedp.train.config import LoopConfig, TeacherRun
+from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import train_teacher
 
 LOOP = LoopConfig(steps=60, batch_size=64, checkpoint_every=60, diagnose_every=60, cpu=True)
@@ -87,9 +86,11 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
     assert by_name["denoising"].mean("passes_ratio") == pytest.approx(1.0, rel=0.05)
     assert number(student, "seam_jump") > 0
     assert all(0 <= number(row, "out_of_range") <= 1 for row in rows)
-    assert student.mean("first_step_error") is None  # one pass has no way to its result
     first, last = (number(by_name["ddim:10"], f"error_at_pass_{n}") for n in (1, 10))
-    assert last < first  # the last estimate is the chunk, but for the clip
+    assert last < first
+    assert number(student, "error_at_pass_1") == number(student, "last_step_error") > 0
+    assert by_name["denoising"].mean("last_step_error") is None  # it did not learn the teacher's map from noise
+    assert number(student, "acting_noise") == 0.75
     table = (lab.out / "table.md").read_text()
     assert "| onedp-s, 20 % |" in table
     assert number(student, "wall_ratio") >= 0  # three steps may take no tenth of a second
@@ -204,13 +205,41 @@ def test_what_is_missing_is_said(lab):
         without.trained(Contestant.parse("denoising"), 1.0, 0)
 
 
-def test_errors_of_the_estimates_end_at_zero_and_leave_the_policy_as_it_was(teachers):
-    policy = load_policy(teachers["edm"] + "/policy", "heun:3")
-    assert isinstance(policy.sampler, Heun)
-    policy = replace(policy, sampler=replace(policy.sampler, clip=None))  # a clipped chunk is not the last estimate
-    obs = policy.spec.fake_observation(5, np.random.default_rng(0))
-    errors = Sampling.of(policy, obs, seed=0).errors()
-    assert len(errors) == policy.nfe == 5
-    assert errors[-1] == pytest.approx(0.0, abs=1e-5)
-    assert errors[0] > 0.01
-    assert "x0" not in vars(policy.denoiser)
+def test_the_error_of_every_step_is_to_the_exact_solution_and_falls_with_the_solvers_steps(teachers):
+    teacher = load_policy(teachers["edm"] + "/policy", "heun:10")
+    obs = teacher.spec.fake_observation(5, np.random.default_rng(0))
+    last = []
+    for sampler in ("heun:3", "heun:10", "heun:20", "heun:40"):
+        policy = load_policy(teachers["edm"] + "/policy", sampler)
+        sampling = Sampling.of(policy, obs, seed=0)
+        errors = sampling.errors(exact_solution(teacher, obs, sampling))
+        assert len(errors) == policy.nfe
+        assert errors[0] > errors[-1]
+        last.append(errors[-1])
+        assert "x0" not in vars(policy.denoiser)
+    assert last == sorted(last, reverse=True)
+    assert last[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_exact_solution_begins_with_the_noise_that_the_policy_reads(teachers):
+    obs = load_policy(teachers["edm"] + "/policy").spec.fake_observation(5, np.random.default_rng(0))
+    teacher = load_policy(teachers["edm"] + "/policy", "heun:10")
+    less = load_policy(teachers["edm"] + "/policy", "heun:40:0.5")
+    sampling = Sampling.of(less, obs, seed=0)
+    assert sampling.errors(exact_solution(teacher, obs, sampling))[-1] == pytest.approx(0.0, abs=1e-6)
+    whole = Sampling.of(load_policy(teachers["edm"] + "/policy", "heun:40"), obs, seed=0)
+    assert sampling.errors(exact_solution(teacher, obs, whole))[-1] > 1e-3
+
+
+def test_students_have_the_episodes_that_a_first_one_lost(demonstrations):
+    """As ``onedp distill`` gives them; not with a teacher of another kind or data of one's own, nor when refused."""
+    shipped, edm = Contestant.parse("onedp"), Contestant.parse("edm/onedp")
+
+    def beside(contestant, **options):
+        lab = PushTLab("pusht-keypoints", demonstrations.parent, PushTOptions(**options))
+        run = lab._run(contestant, recipe("onedp", "small", contestant.process).config, LOOP)
+        assert isinstance(run, StudentRun)
+        return [file.name for file in run.beside]
+
+    assert beside(shipped) == ["pusht_lost_observations.npz"]
+    assert beside(edm) == beside(shipped, lost=False) == beside(shipped, observations=demonstrations) == []

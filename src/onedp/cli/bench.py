@@ -40,6 +40,9 @@ class Bench:
     """pusht-keypoints: the EDM teacher."""
     data: Path | None = None
     """pusht-keypoints: observations to distil on; default: the ones the package ships."""
+    lost: bool = True
+    """pusht-keypoints: beside the shipped observations those of the episodes that a first student of the DDPM teacher
+    lost, as onedp distill has them. --no-lost: without."""
     demonstrations: Path | None = None
     """pusht-keypoints: what methods without a teacher are trained on."""
     episodes: int = 100
@@ -81,6 +84,7 @@ class Bench:
         options = PushTOptions(
             teachers={"ddpm": self.teacher_ddpm, "edm": self.teacher_edm},
             observations=self.data,
+            lost=self.lost,
             demonstrations=self.demonstrations,
             episodes=self.episodes,
             first_seed=self.first_seed,

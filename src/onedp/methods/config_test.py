@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from onedp.errors import OneDPError
@@ -41,6 +43,12 @@ def test_impossible_averages_are_refused():
         ({"matching_noise": "learned", "variant": "d"}, "no noise in variant d that could be learned: use variant s"),
         ({"matching_noise": "annealed", "variant": "d"}, "no noise in variant d that could be annealed: use variant s"),
         ({"matching_noise": "learned", "acting_noise_scale": 0.75}, "leave acting_noise_scale at 1, it is 0.75"),
+        ({"pair_noise_scale": 0.0}, "pair_noise_scale must be positive, not 0.0"),
+        ({"acting_noise_scale": math.nan}, "acting_noise_scale must be positive, not nan"),
+        (
+            {"pair_noise_scale": 0.5, "warm_start": "consistency", "regression_steps": 1, "regression_pairs": 1},
+            "all of the noise: pair_noise_scale 1",
+        ),
         ({"matching_noise": "annealed"}, "which is 1: nothing would change. Give another acting_noise_scale"),
         ({"matching_noise": "learned", "noise_gain_lr": 0.0}, "noise_gain_lr must be a positive number, not 0.0"),
     ],

@@ -39,7 +39,7 @@ class FromPairs(Method):
 
     def make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
         """``count`` of the teacher's solutions."""
-        return make_pairs(self.teacher, self.teacher_sampler, nobs, count, False, generator)
+        return make_pairs(self.teacher, self.teacher_sampler, nobs, count, 1.0, generator)
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions, or find them from before a resume."""

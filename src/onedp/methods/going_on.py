@@ -49,7 +49,7 @@ class GoingOn(Regression):
 
     def make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
         """Half of them stand alone, half go on from those."""
-        alone = make_pairs(self.teacher, self.teacher_sampler, nobs, -(-count // 2), False, generator)
+        alone = make_pairs(self.teacher, self.teacher_sampler, nobs, -(-count // 2), 1.0, generator)
         return with_guided(alone, self.teacher, self.teacher_sampler, generator)
 
     def loss(self, name: str, batch: Batch, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

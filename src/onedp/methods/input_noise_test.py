@@ -162,6 +162,22 @@ def test_annealed_noise_is_whole_at_the_first_step_of_matching_and_the_acting_sc
     assert seen[1].std(dim=0).mean().item() == pytest.approx(0.25 * seen[2].std(dim=0).mean().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm()])
+def test_pairs_from_less_noise_are_what_the_teacher_answers_to_that(schedule, tmp_path):
+    """The solutions of a Gaussian teacher are affine in the noise that they begin with."""
+    pools = {}
+    for scale in (1.0, 0.25):
+        method = method_of(schedule, regression_steps=1, regression_pairs=64, pair_noise_scale=scale)
+        folder = tmp_path / str(scale)
+        method.prepare({"o": torch.zeros(64, 2, 1)}, folder, "key", torch.Generator().manual_seed(3))
+        pools[scale] = method.pairs
+    whole, less = pools[1.0], pools[0.25]
+    torch.testing.assert_close(less.noise, 0.25 * whole.noise)
+    around_mean = {scale: pool.target - pool.target.mean(dim=0) for scale, pool in pools.items()}
+    torch.testing.assert_close(around_mean[0.25], 0.25 * around_mean[1.0], atol=2e-4, rtol=1e-3)
+    assert whole.target.std(dim=0).mean() > 0.1
+
+
 def test_without_a_lever_every_number_is_what_it_was(tmp_path):
     """No parameter, no draw and no key more; acting_noise_scale alone changes nothing of training."""
     plain, other = method_of(), method_of(acting_noise_scale=0.5)

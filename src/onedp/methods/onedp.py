@@ -121,7 +121,8 @@ class OneDp(Method):
         return forecast_pairs(partial(self._make_pairs, nobs), self.config.regression_pairs, device, clock)
 
     def _make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
-        return make_pairs(self.teacher, self.teacher_sampler, nobs, count, self.config.variant == "d", generator)
+        scale = 0.0 if self.config.variant == "d" else self.config.pair_noise_scale
+        return make_pairs(self.teacher, self.teacher_sampler, nobs, count, scale, generator)
 
     def updates(self, step: int) -> Sequence[str]:
         """Algorithm 1: tracker first, then generator; before that the warm-ups."""

@@ -55,6 +55,9 @@ class OneDpConfig(MethodConfig):
     pseudo-Huber scale (variant s). The generator then asks its network at pure noise, unless told another level."""
     regression_pairs: int = 0
     """Teacher solutions made for it (one teacher sampling each); at least one where there are regression steps."""
+    pair_noise_scale: float = 1.0
+    """Factor on the noise that those solutions begin with (variant s). At ``acting_noise_scale`` the student is taught
+    just what it is asked when it acts: the teacher's answers to that much noise."""
     regression: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=3e-4, betas=(0.9, 0.999), decay="cosine", clip_norm=1.0)
     )
@@ -133,8 +136,12 @@ class OneDpConfig(MethodConfig):
                 f"input_noise_scale ({self.input_noise_scale}) and regression_huber ({self.regression_huber}) must be "
                 "positive."
             )
-        if self.acting_noise_scale <= 0:
-            raise OneDPError("acting_noise_scale must be positive; for a deterministic policy use --method onedp-d.")
+        for name in ("acting_noise_scale", "pair_noise_scale"):
+            scale = getattr(self, name)
+            if not (math.isfinite(scale) and scale > 0):
+                raise OneDPError(f"{name} must be positive, not {scale}; for a deterministic policy: --method onedp-d.")
+        if self.pair_noise_scale != 1 and self.warm_start == "consistency":
+            raise OneDPError("A consistency warm start needs solutions from all of the noise: pair_noise_scale 1.")
         if not (math.isfinite(self.noise_gain_lr) and self.noise_gain_lr > 0):
             raise OneDPError(f"noise_gain_lr must be a positive number, not {self.noise_gain_lr}.")
         if self.matching_noise != "whole" and self.variant == "d":

@@ -75,22 +75,20 @@ def make_pairs(
     sampler: Sampler,
     nobs: Mapping[str, Tensor | Rows],
     count: int,
-    deterministic: bool,
+    noise_scale: float,
     generator: torch.Generator,
 ) -> PairPool:
     """Solve the teacher's ODE for ``count`` observations drawn from ``nobs`` (N, To, *shape), each with fresh noise.
 
-    ``deterministic``: noise 0 throughout, as a OneDP-D student sees it. Observations are drawn without replacement
-    until all are used, then again.
+    ``noise_scale``: factor on the noise that the teacher begins with and the student reads; 0 is what a OneDP-D student
+    sees. Observations are drawn without replacement until all are used, then again.
     """
     start = time.perf_counter()
     available = len(next(iter(nobs.values())))
     device = generator.device
     rounds = -(-count // available)
     order = torch.cat([torch.randperm(available, generator=generator, device=device) for _ in range(rounds)])[:count]
-    noise = torch.randn((count, *teacher.chunk_shape), generator=generator, device=device)
-    if deterministic:
-        noise = torch.zeros_like(noise)
+    noise = noise_scale * torch.randn((count, *teacher.chunk_shape), generator=generator, device=device)
     chosen: dict[str, Tensor | PickedRows] = {
         name: values.to(device)[order] if isinstance(values, Tensor) else PickedRows(values, order)
         for name, values in nobs.items()

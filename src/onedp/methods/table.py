@@ -120,7 +120,13 @@ def recipe(name: str, preset: str = "small", process: str | None = None) -> Pres
     return recipes[preset]
 
 
-LATER = {"regression_weight": 0.0, "warm_start": "regression", "matching_noise": "whole", "noise_gain_lr": 0.01}
+LATER = {
+    "regression_weight": 0.0,
+    "warm_start": "regression",
+    "matching_noise": "whole",
+    "noise_gain_lr": 0.01,
+    "pair_noise_scale": 1.0,
+}
 """Fields that configs got after results with them were kept, and what they are in those: left out where they are that,
 so that what was finished before is found."""
 

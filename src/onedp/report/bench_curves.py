@@ -96,9 +96,10 @@ def teacher_values(column: Column, rows: Sequence[Row], references: Mapping[str,
 
 
 def errors_plot(rows: Sequence[Row]) -> str | None:
-    """Error of the clean estimate against the number of the pass, a line for each row of more than one pass."""
-    lines = {row.name: errors for row in rows if len(errors := pass_errors(row)) > 1}
-    if not lines:
+    """Error of the clean estimate against the number of the pass, a line for each row and a point where there is one
+    pass; None where no row has more."""
+    lines = {row.name: errors for row in rows if (errors := pass_errors(row))}
+    if all(len(errors) < 2 for errors in lines.values()):
         return None
     with figure_style():
         figure, axes = _with_legend(len(lines))
@@ -113,7 +114,7 @@ def errors_plot(rows: Sequence[Row]) -> str | None:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0.0)
-        _finish(axes, "network pass", "distance to the chunk")
+        _finish(axes, "network pass", "distance to the exact solution")
         listed = "; ".join(f"{name}: {errors[0]:.3g} to {errors[-1]:.3g}" for name, errors in lines.items())
         return to_svg(figure, "errors-by-pass", f"Error of the clean estimate, first to last pass. {listed}.")
 

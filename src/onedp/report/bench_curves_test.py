@@ -82,14 +82,13 @@ def test_the_teacher_is_its_own_row_where_there_is_one():
     assert teacher_values(SCORE, [old], REFERENCES) == {}
 
 
-def test_errors_by_pass_are_lines_of_policies_with_more_than_one():
+def test_errors_by_pass_are_lines_and_points_of_one_pass():
     passes = Row("teacher ddim:3", "ddim:3", None, (), ({f"error_at_pass_{n}": 1 / n for n in (1, 2, 3)},))
-    one = Row("onedp-s, 10 %", "onedp-s", 0.1, (0,), ({"error_at_pass_1": 0.0},))
+    one = Row("onedp-s, 10 %", "onedp-s", 0.1, (0,), ({"error_at_pass_1": 0.25},))
     assert pass_errors(passes) == [1.0, 0.5, pytest.approx(1 / 3)]
     svg = errors_plot([passes, one])
     assert svg is not None
-    assert "teacher ddim:3: 1 to 0.333." in label(svg)
-    assert "onedp-s" not in svg
+    assert "teacher ddim:3: 1 to 0.333; onedp-s, 10 %: 0.25 to 0.25." in label(svg)
     assert errors_plot([one]) is None
 
 
