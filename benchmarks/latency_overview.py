@@ -32,8 +32,8 @@ HEADER = """# Success with each policy's own latency, task by task
 Made by `benchmarks/latency_overview.py` from the cells of the grids beside it. Each policy under `sync` (it holds still
 while it thinks): success in a frozen world, then with the paper's latency (DDPM-100 669 ms, DDIM-10 75, Consistency
 Policy 29 and 16, one step 16), which counts as the whole control ticks that it takes. {starts} starts a cell; the grids
-have the intervals. In brackets the latency budget: the largest of the measured latencies, as ticks, up to which 95 % of
-the success in a frozen world is kept; "all" where that is the largest one measured. With 50 starts a policy that loses
+have the intervals. In brackets the latency budget: between which two of the measured latencies, as ticks, less than
+95 % of the success in a frozen world is left (">=": no longer one was measured). With 50 starts a policy that loses
 nothing may miss the 95 % by chance. `-`: not measured, or less than 0.2 to lose.
 """
 
@@ -52,10 +52,7 @@ class Standing:
         """``frozen -> charged (budget)``."""
         success = f"{self.frozen.success_rate:.2f} -> {self.charged.success_rate:.2f}"
         budget = latency_budget(self.rows)
-        if budget is None:
-            return f"{success} (-)"
-        largest = budget == max(charged_s(row) for row in self.rows)
-        return f"{success} ({f'all, {1000 * budget:.0f} ms' if largest else f'{1000 * budget:.0f} ms'})"
+        return f"{success} ({'-' if budget is None else budget.text})"
 
 
 def standings(cells: Iterable[EvaluationResult]) -> dict[str, dict[str, Standing]]:

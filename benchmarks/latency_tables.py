@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away), in units of the action. Time to success counts from the start of the episode and is the mean of those
+fades it away), in units of the action; none is given where the robot stood still between them. Time to success counts from the start of the episode and is the mean of those
 that succeeded: where few do, they are the easy ones. The passes that rtc adds
 (a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose
 among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %;
@@ -61,19 +62,44 @@ def line_of(result: EvaluationResult) -> tuple[str, str, str]:
     )
 
 
-def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> float | None:
-    """The largest latency [s], of those measured, up to which ``share`` of the success without latency is kept.
+@dataclass(frozen=True)
+class Budget:
+    """Where between two measured latencies a policy begins to lose."""
 
-    None when there is no result without latency, or its success is below ``LOWEST_SUCCESS``: nothing would be lost of
-    nothing. Of one policy, task and executor. Of results with equally many ticks the worst counts.
+    kept_s: float
+    """The largest up to which the success is kept."""
+    lost_s: float | None
+    """The next one, at which it is not; None: none longer was measured."""
+
+    @property
+    def text(self) -> str:
+        """As far as was measured."""
+        kept, lost = 1000 * self.kept_s, None if self.lost_s is None else 1000 * self.lost_s
+        if lost is None:
+            return f">= {kept:.0f} ms"
+        return f"{kept:.0f} to {lost:.0f} ms" if kept else f"< {lost:.0f} ms"
+
+
+def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> Budget | None:
+    """The largest latency, of those measured, up to which ``share`` of the success without latency is kept.
+
+    None when there is no result without latency or none with it, or the success is below ``LOWEST_SUCCESS``: nothing
+    would be lost of nothing. Of one policy, task and executor. Of results with equally many ticks the worst counts.
     """
     rows = sorted(results, key=lambda row: (charged_s(row), row.success_rate))
     if not rows or charged_s(rows[0]) > 0 or rows[0].success_rate < LOWEST_SUCCESS:
         return None
+    worst: dict[float, float] = {}
+    for row in rows:
+        worst.setdefault(charged_s(row), row.success_rate)
+    del worst[0.0]
+    latencies = [latency for latency in worst if math.isfinite(latency)]
+    if not latencies:
+        return None
     wanted = share * rows[0].success_rate
-    rows = [row for row in rows if math.isfinite(charged_s(row))]
-    kept = list(itertools.takewhile(lambda row: row.success_rate >= wanted, rows))
-    return charged_s(kept[-1])
+    kept = list(itertools.takewhile(lambda latency: worst[latency] >= wanted, latencies))
+    lost = latencies[len(kept)] if len(kept) < len(latencies) else None
+    return Budget(kept[-1] if kept else 0.0, lost)
 
 
 def table(results: Sequence[EvaluationResult]) -> str:
@@ -89,6 +115,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
         low, high = row.success_ci95
         score_low, score_high = row.score_ci95
         ticks = timing.executed + timing.repeated + timing.starved
+        jump = None if how_of(row) == "sync" and charged_s(row) > 0 else timing.seam_jump
         lines.append(
             f"| {row.task} | {row.policy} | {row.sampler} | {_time(charged_s(row))} | "
             f"{how_of(row)} | {timing.replan_steps} | "
@@ -97,7 +124,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
             f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
             f"{_with_interval(time_to_success(row))} | "
             f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
-            f"{'-' if timing.seam_jump is None else f'{timing.seam_jump:.1f}'} |"
+            f"{'-' if jump is None else f'{jump:.1f}'} |"
         )
     return "\n".join([*lines, "", *_budgets(results)])
 
@@ -182,13 +209,14 @@ def lines_of(results: Sequence[EvaluationResult]) -> dict[tuple[str, str, str], 
 
 def _budgets(results: Sequence[EvaluationResult]) -> list[str]:
     lines = [
-        "Latency budget: the largest latency measured up to which 95 % of the success without it is kept.",
+        "Latency budget: between which two measured latencies less than 95 % of the success without any is left "
+        '(">=": no longer one was measured).',
         "",
     ]
     for line, rows in lines_of(results).items():
         budget = latency_budget(rows)
         if budget is not None:
-            lines.append(f"- {', '.join(line)}: {1000 * budget:.0f} ms")
+            lines.append(f"- {', '.join(line)}: {budget.text}")
     return lines
 
 
