@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +18,15 @@ HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away), in units of the action; none is given where the robot stood still between them. Time to success counts from the start of the episode and is the mean of those
-that succeeded: where few do, they are the easy ones. The passes that rtc adds
-(a backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose
-among four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %;
-behind a paired difference stand the starts that only the first and only the second cell solved, and McNemar's exact p.
-With few such starts the interval is too narrow, and p is what counts; it is not corrected for the number of cells.
-Without latency drop-late does what sync does; where an executor was not run without latency, its budget is measured
-against sync. `latency_ms` in the files depends on what else the machine did.
+fades it away), in units of the action; none is given where the robot stood still between them. Time to success counts
+from the start of the episode and is the mean of those that succeeded: where few do, they are the easy ones, so the
+column behind it compares with the cell without latency on the starts that both solved. The passes that rtc adds (a
+backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose among
+four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %; behind a
+paired difference stand the starts that only the first and only the second cell solved, and McNemar's exact p. With few
+such starts the interval is too narrow, and p is what counts; it is not corrected for the number of cells. Without
+latency drop-late does what sync does; where an executor was not run without latency, its budget is measured against
+sync. `latency_ms` in the files depends on what else the machine did.
 """
 LOWEST_SUCCESS = 0.2
 """Of a policy without latency, for it to have a latency budget."""
@@ -106,8 +107,9 @@ def table(results: Sequence[EvaluationResult]) -> str:
     """Markdown: one row a cell, and the latency budgets below."""
     lines = [
         "| task | policy | sampler | latency | executor | replan | starts | success | charged - not charged "
-        "| executor - sync | score | time to success [s] | dropped | repeated | starved | jump |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| executor - sync | score | time to success [s] | on common starts: charged - not charged [s] "
+        "| dropped | repeated | starved | jump |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(results, key=lambda row: (row.task, row.policy, row.sampler, charged_s(row), row.label)):
         timing = row.timing
@@ -120,9 +122,10 @@ def table(results: Sequence[EvaluationResult]) -> str:
             f"| {row.task} | {row.policy} | {row.sampler} | {_time(charged_s(row))} | "
             f"{how_of(row)} | {timing.replan_steps} | "
             f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
-            f"{_against_sync(row, results, 0.0)} | {_against_sync(row, results, charged_s(row))} | "
+            f"{_against_sync(row, results, 0.0, paired_text)} | "
+            f"{_against_sync(row, results, charged_s(row), paired_text)} | "
             f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
-            f"{_with_interval(time_to_success(row))} | "
+            f"{_with_interval(time_to_success(row))} | {_against_sync(row, results, 0.0, later_text)} | "
             f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
             f"{'-' if jump is None else f'{jump:.1f}'} |"
         )
@@ -172,14 +175,36 @@ def _time(latency_s: float) -> str:
     return f"{1000 * latency_s:.0f} ms" if math.isfinite(latency_s) else "no chunk came"
 
 
-def _against_sync(row: EvaluationResult, results: Sequence[EvaluationResult], latency_s: float) -> str:
-    """Paired difference of success to the sync cell at ``latency_s`` of the same policy, re-planning and starts."""
+def _against_sync(
+    row: EvaluationResult,
+    results: Sequence[EvaluationResult],
+    latency_s: float,
+    text: Callable[[EvaluationResult, EvaluationResult], str],
+) -> str:
+    """``text`` of it and the sync cell at ``latency_s`` of the same policy, re-planning and starts, if there is one."""
     assert row.timing is not None
     sync = (*line_of(row)[:2], f"sync, replan {row.timing.replan_steps}")
     for other in results:
         if other is not row and line_of(other) == sync and charged_s(other) == latency_s and other.seeds == row.seeds:
-            return paired_text(row, other)
+            return text(row, other)
     return ""
+
+
+def later_text(row: EvaluationResult, other: EvaluationResult) -> str:
+    """How much later [s] it succeeds, of the starts that both solved: mean, its 95 % interval, their number."""
+    assert row.timing is not None
+    hz = row.timing.control_hz
+    later = np.array(
+        [
+            (mine.steps - theirs.steps) / hz
+            for mine, theirs in zip(row.per_episode, other.per_episode, strict=True)
+            if mine.success and theirs.success
+        ]
+    )
+    if len(later) < 2:
+        return "-"
+    estimate = bootstrap_mean(later, np.random.default_rng(BOOTSTRAP_SEED))
+    return f"{estimate.value:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}], {len(later)} starts"
 
 
 def paired_text(row: EvaluationResult, other: EvaluationResult) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from onedp.collect import experts
 from onedp.collect.episode import collect_episode
 from onedp.collect.expert import Expert
+from onedp.collect.workers import attempts_in_order
 from onedp.data.robomimic_writer import Demonstration, require_h5py, robomimic_file
 from onedp.errors import OneDPError
 from onedp.files import require_writable
@@ -138,19 +137,7 @@ def _attempts(request: CollectRequest) -> Iterator[Demonstration | None]:
         worker = _Worker(request)
         yield from map(worker.attempt, seeds)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(request,)) as pool:
-        running: list[Future[Demonstration | None]] = []
-        waiting = iter(seeds)
-        try:
-            while True:
-                running += [pool.submit(_attempt, seed) for seed in islice(waiting, 2 * workers - len(running))]
-                if not running:
-                    return
-                yield running.pop(0).result()
-        finally:
-            for future in running:
-                future.cancel()
+    yield from attempts_in_order(partial(_attempt, request), seeds, workers)
 
 
 class _Worker:
@@ -168,11 +155,10 @@ class _Worker:
 
 
 _worker: list[_Worker] = []
+"""That of this process, kept from one attempt to the next."""
 
 
-def _start_worker(request: CollectRequest) -> None:
-    _worker.append(_Worker(request))
-
-
-def _attempt(seed: int) -> Demonstration | None:
+def _attempt(request: CollectRequest, seed: int) -> Demonstration | None:
+    if not _worker:
+        _worker.append(_Worker(request))
     return _worker[0].attempt(seed)

@@ -41,6 +41,10 @@ def budget(grid):
     return sys.modules["latency_tables"].latency_budget
 
 
+def cell_timing(hz=50.0):
+    return Timing.of(Execution(), PUSHT_KEYPOINTS.spec, hz, [Counters()], [Seams(1, 0)], [])
+
+
 def cell(request):
     """What evaluating a request might give: a third less success for every 0.1 s."""
     latency = float(request.latency)
@@ -131,6 +135,23 @@ def test_the_budget_ends_before_the_first_latency_that_costs_too_much(budget):
     assert budget([row(0.0, 0.04), row(0.6, 0.04)]) is None  # nothing is lost of nothing
     assert budget([row(0.0, 1.0), row(0.1, 1.0), row(0.1, 0.5)]).text == "< 100 ms"  # of equal ticks the worst counts
     assert budget([row(0.0, 1.0), row(0.1, 1.0), row(0.2, 1.0), row(0.2, 0.5)]).text == "100 to 200 ms"
+
+
+def test_times_are_compared_on_the_starts_that_both_solved(grid):
+    def solved(*steps):
+        result = fake_evaluation(skill=1.0, episodes=4, timing=cell_timing())
+        episodes = [
+            dataclasses.replace(each, success=count > 0, steps=count or 300)
+            for each, count in zip(result.per_episode, steps, strict=True)
+        ]
+        result.__dict__["per_episode"] = tuple(episodes)  # its means are no matter here
+        return result
+
+    later_text = sys.modules["latency_tables"].later_text
+    # the third was solved by the slow one alone, the fourth by the other alone
+    text = later_text(solved(100, 200, 50, 0), solved(50, 150, 0, 10))
+    assert text == "+1.0 [+1.0, +1.0], 2 starts"
+    assert later_text(solved(100, 0, 0, 0), solved(50, 0, 0, 0)) == "-"
 
 
 def test_cells_are_never_mixed_up(grid, tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ HISTOGRAM_FORMAT = "onedp.latency-histogram/1"
 ROUNDING_TICKS = 1e-6
 """A latency of exactly n periods costs n ticks, however the product is rounded."""
 
+LONGEST_S = 60.0
+"""Longer than any chunk takes; who writes 75 means milliseconds."""
 PAPER_V100_S = {100: 0.669, 10: 0.075, 1: 0.016}
 """Network passes to seconds of a chunk on a V100, observation encoding included (arXiv 2410.21257): DDPM-100, DDIM-10
 and one step."""
@@ -59,8 +61,11 @@ class FixedLatency:
     """Where the number is from; empty: given by the user."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.value_s) and self.value_s >= 0):
-            raise OneDPError(f"A latency must be a number of seconds, 0 or more; it is {self.value_s}.")
+        if not 0 <= self.value_s <= LONGEST_S:
+            raise OneDPError(
+                f"A latency must be a number of seconds from 0 to {LONGEST_S:g}; it is {self.value_s:g}. "
+                "Milliseconds are written as 0.075."
+            )
 
     @property
     def label(self) -> str:
@@ -90,14 +95,14 @@ class HistogramLatency:
         if not (
             len(edges) == len(counts) + 1 >= 2
             and np.isfinite(edges).all()
-            and edges[0] >= 0
+            and 0 <= edges[0] <= edges[-1] <= LONGEST_S
             and (np.diff(edges) >= 0).all()
             and (counts >= 0).all()
             and counts.sum() > 0
         ):
             raise OneDPError(
                 f"A latency histogram needs n counts (0 or more, one at least above) and n + 1 ascending edges [s] "
-                f"from 0 up; these are {len(counts)} counts and {len(edges)} edges."
+                f"from 0 to {LONGEST_S:g}; these are {len(counts)} counts and {len(edges)} edges."
             )
 
     @classmethod
@@ -151,7 +156,7 @@ class HistogramLatency:
             return cls(tuple(float(edge) for edge in data["edges_s"]), tuple(int(n) for n in data["counts"]), path.stem)
         except OSError as error:
             raise OneDPError(f"The latencies {path} cannot be read ({error.strerror}); {expected}.") from error
-        except (UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
+        except (UnicodeDecodeError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise OneDPError(f"{path} holds no latencies ({type(error).__name__}: {error}); {expected}.") from error
 
 

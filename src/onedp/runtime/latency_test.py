@@ -81,6 +81,8 @@ def test_recorded_latencies_are_read(tmp_path):
         ('{"format": "onedp.latency-histogram/1", "latencies_s": []}', "There is no recorded latency"),
         ('{"format": "onedp.latency-histogram/1", "edges_s": [0, 1], "counts": [0]}', "needs n counts"),
         ('{"format": "onedp.latency-histogram/1", "edges_s": [1, 0], "counts": [3]}', "ascending edges"),
+        ('{"format": "onedp.latency-histogram/1", "edges_s": [0, 75], "counts": [3]}', "from 0 to 60"),
+        ('{"format": "onedp.latency-histogram/1", "edges_s": [0, 1], "counts": [Infinity]}', "holds no latencies"),
         ('{"format": "onedp.latency-histogram/1", "counts": [3]}', "holds no latencies"),
     ],
 )
@@ -90,9 +92,9 @@ def test_wrong_files_are_refused(tmp_path, text, message):
         HistogramLatency.read(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize("text", ["-1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "75"])
 def test_impossible_seconds_are_refused(text):
-    with pytest.raises(OneDPError, match="must be a number of seconds, 0 or more"):
+    with pytest.raises(OneDPError, match="number of seconds from 0 to 60; .* are written as 0.075"):
         parse_latency(text, 1, never)
 
 
