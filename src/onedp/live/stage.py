@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ class StageConfig:
 
 
 class Stage:
-    """Owns the lanes' threads. Its methods may be called from any thread; one command is done at a time."""
+    """Owns the lanes' threads. Its methods may be called from any thread; only a ``Change`` may take long."""
 
     def __init__(
         self,
@@ -67,8 +68,10 @@ class Stage:
             raise OneDPError("There is no policy to show.")
         self._cast = list(cast)
         self._seed = config.seed
-        self._paused = False
-        self._lock = threading.Lock()
+        self._paused = False  # by a user
+        self._measuring = False
+        self._lock = threading.Lock()  # never held for long: everybody waits for it
+        self._changing = threading.Lock()  # one change at a time, which may take seconds
         self._options: list[Options] = []
         self._policies: list[Policy] = []
         self._lanes: list[LaneThread] = []
@@ -98,6 +101,10 @@ class Stage:
 
         Raises ``OneDPError`` with nothing changed.
         """
+        if isinstance(command, Change):
+            with self._changing:
+                self._change(command)
+            return
         with self._lock:
             if isinstance(command, Drag):
                 pose = np.array([command.x, command.y, command.angle])
@@ -111,9 +118,7 @@ class Stage:
                     each.call(lambda lane, pacer: lane.reset(command.seed))
             elif isinstance(command, Pause):
                 self._paused = command.paused
-                self._pause_all(command.paused)
-            else:
-                self._change(command)
+                self._pause_lanes()
 
     def release(self, lanes: Iterable[int]) -> None:
         """Let go of the T in these lanes: who held it is gone."""
@@ -124,26 +129,38 @@ class Stage:
         for lane in lanes:
             self._lanes[lane].call(lambda lane, pacer: lane.release())
 
-    def _pause_all(self, paused: bool) -> None:
+    def _pause_lanes(self) -> None:
         for lane in self._lanes:
-            lane.pause(paused)
+            lane.pause(self._paused or self._measuring)
 
     def _change(self, command: Change) -> None:
         index = command.lane
         old, member = self._options[index], self._cast[index]
         new = Options(command.sampler or old.sampler, command.latency or old.latency, command.executor or old.executor)
-        self._pause_all(True)  # what is measured must not compete with the lanes
-        try:
+        with self._standing_still():  # what is measured must not compete with the lanes
             policy, timing = self._prepared(member, new)
-        finally:
-            self._pause_all(self._paused)
-        self._options[index], self._policies[index] = new, policy
 
         def configure(lane: Lane, pacer: Pacer) -> None:
             lane.configure(policy, timing)
             pacer.charged = timing.latency is not None
 
-        self._lanes[index].call(configure)
+        with self._lock:
+            self._options[index], self._policies[index] = new, policy
+            self._lanes[index].call(configure)
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """No time passes in any lane, whatever users do meanwhile."""
+        self._measure(True)
+        try:
+            yield
+        finally:
+            self._measure(False)
+
+    def _measure(self, measuring: bool) -> None:
+        with self._lock:
+            self._measuring = measuring
+            self._pause_lanes()
 
     def _prepared(self, member: Member, options: Options) -> tuple[Policy, Timing]:
         """The policy and timing of ``options``; raises ``OneDPError`` when they do not go together."""
