@@ -31,6 +31,8 @@ GOAL_POSE = (256.0, 256.0, math.pi / 4)
 AGENT_RADIUS_PX = 15.0
 WALL_PX = 5.0
 """Middle of the simulator's walls, from the edge."""
+LONGEST_UNREST_S = 60.0
+"""A policy that thinks for longer is not waited for when another is to be measured."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,7 @@ class Stage:
         index = command.lane
         old, member = self._options[index], self._cast[index]
         new = Options(command.sampler or old.sampler, command.latency or old.latency, command.executor or old.executor)
-        with self._standing_still():  # what is measured must not compete with the lanes
-            policy, timing = self._prepared(member, new)
+        policy, timing = self._prepared(member, new)
 
         def configure(lane: Lane, pacer: Pacer) -> None:
             lane.configure(policy, timing)
@@ -149,10 +150,16 @@ class Stage:
             self._lanes[index].call(configure)
 
     @contextmanager
-    def _standing_still(self) -> Iterator[None]:
-        """No time passes in any lane, whatever users do meanwhile."""
+    def _at_rest(self) -> Iterator[None]:
+        """No lane moves and no policy thinks, whatever users do meanwhile: what is measured must not compete."""
         self._measure(True)
         try:
+            for lane, member in zip(self._lanes, self._cast, strict=False):  # some are not made yet at the beginning
+                if not lane.wait_until_still(LONGEST_UNREST_S):
+                    raise ServeError(
+                        f"Nothing can be measured at rest: {member.name} has been thinking for more than "
+                        f"{LONGEST_UNREST_S:g} s. Choose another latency."
+                    )
             yield
         finally:
             self._measure(False)
@@ -170,7 +177,8 @@ class Stage:
         continuing = EXECUTORS[options.executor].continues
         if continuing and not isinstance(policy, ContinuingPolicy):
             raise ServeError(f"{member.name} cannot go on from the chunk before: only PyTorch policies can.")
-        return policy, Timing(member.latency(options.latency, options.sampler, policy, continuing), options.executor)
+        latency = member.latency(options.latency, options.sampler, policy, continuing, self._at_rest)
+        return policy, Timing(latency, options.executor)
 
     # --- what the page sees
 

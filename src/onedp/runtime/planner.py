@@ -72,6 +72,11 @@ class ThreadPlanner:
         answer, self._answer = self._answer, None
         return answer.result()[0]
 
+    @property
+    def busy(self) -> bool:
+        """Whether its policy is at work, after ``close`` too."""
+        return self._answer is not None and not self._answer.done()
+
     def close(self) -> None:
         """Let go of the thread; a policy that hangs is not waited for."""
         self._end_thread()

@@ -239,9 +239,11 @@ def test_the_thread_planner_does_not_block_and_passes_errors_on():
     policy.gate.clear()
     planner.start(observation(2.0, rows=1), noise)
     assert planner.poll() is None
+    assert planner.busy
     policy.gate.set()
     while (actions := planner.poll()) is None:
         pass
+    assert not planner.busy
     assert actions[:, 0].tolist() == [2, 3, 4, 5, 6]
     assert planner.poll() is None
     planner.start(observation(policy.poison, rows=1), noise)
