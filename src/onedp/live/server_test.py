@@ -225,6 +225,8 @@ def test_with_a_token_only_who_knows_it_may_come_in() -> None:
             with pytest.raises(InvalidStatus) as caught, connect(f"ws://127.0.0.1:{port}/ws{query}"):
                 pass
             assert caught.value.response.status_code == 401
+            status, _, body = get(port, f"/ws{query}")  # how the page learns why
+            assert (status, body) == (401, b"Open the address that onedp live printed.\n")
         with connect(f"ws://127.0.0.1:{port}/ws?token={TOKEN}") as socket:
             assert json.loads(socket.recv(timeout=30))["type"] == "hello"
 
