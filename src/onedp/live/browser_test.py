@@ -11,7 +11,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from onedp.live.headless_test import headless_page
-from onedp.live.server_test import next_of, page, serving
+from onedp.live.server_test import TOKEN, next_of, page, serving
 
 CARDS = "document.querySelectorAll('article').length === 2"
 COLOURS = """(() => {
@@ -76,6 +76,18 @@ def test_the_mouse_drags_the_t_in_a_browser(tmp_path: Path, width: int) -> None:
         if folder := os.environ.get("ONEDP_SCREENSHOTS"):
             browser.screenshot(Path(folder) / f"live-{width}.png", whole=True)
         assert browser.problems == []
+
+
+@pytest.mark.slow
+def test_a_page_without_the_token_is_told_where_to_find_it(tmp_path: Path) -> None:
+    with serving(token=TOKEN) as port, headless_page(tmp_path / "profile") as browser:
+        browser.open(f"http://127.0.0.1:{port}/", 1200, 800)
+        shown = "document.querySelector('#problem:not([hidden])')?.textContent"
+        browser.wait_for(f"{shown} === 'Open the address that onedp live printed.'")
+        assert browser.evaluate("document.getElementById('connection').textContent") == "not connected"
+        browser.evaluate(f"location.hash = '#{TOKEN}'")
+        browser.wait_for(CARDS)
+        browser.wait_for(f"{shown} === undefined")
 
 
 def choose(browser: Any, watcher: ClientConnection, lane: int, control: str, value: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,10 +36,18 @@ class Member:
     """Latencies [s] of the policy here; True: of chunks that go on from the one before."""
     _measured: dict[tuple[str, bool], HistogramLatency] = field(default_factory=dict)
 
-    def latency(self, text: str, sampler: str, policy: Policy, continuing: bool) -> LatencyModel | None:
+    def latency(
+        self,
+        text: str,
+        sampler: str,
+        policy: Policy,
+        continuing: bool,
+        at_rest: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> LatencyModel | None:
         """The model of a latency of the page, or of any number of seconds; None for ``true``.
 
-        Raises ``ServeError`` on other texts: a page must not name files. May measure, which takes seconds.
+        Raises ``ServeError`` on other texts: a page must not name files. May measure, which takes seconds:
+        once for all, so it is done within ``at_rest()``, where nothing else computes.
         """
         if text == TRUE:
             return None
@@ -47,7 +56,8 @@ class Member:
         if text == MEASURED:
             key = (sampler, continuing)
             if key not in self._measured:
-                self._measured[key] = HistogramLatency.of(self.measure(policy, continuing), MEASURED)
+                with at_rest():
+                    self._measured[key] = HistogramLatency.of(self.measure(policy, continuing), MEASURED)
             return self._measured[key]
         try:
             seconds = float(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from onedp.live.tasks import live_task
 from onedp.runtime.clock import VirtualClock
 from onedp.runtime.planner import ChargedPlanner
 from onedp.tasks.pusht import PUSHT_KEYPOINTS
-from onedp.types import PolicySpec
+from onedp.types import Policy, PolicySpec
 
 STILL = live_task("pusht-keypoints")
 STEPS = PUSHT_KEYPOINTS.spec.chunk_length
@@ -65,7 +66,17 @@ def make_lane(policy=None, timing: Timing | None = None, make_planner=at_once, s
     return Lane(STILL, policy or Pusher(), timing or Timing(), make_planner, seed)
 
 
-def fake_member(name: str = "pusher", policy=None, task: str = "pusht-keypoints") -> Member:
-    """Offers two samplers, the second of which needs ten passes, and was measured at 40 ms."""
+def always_40_ms(policy: Policy, continuing: bool) -> list[float]:
+    """What a policy was measured at."""
+    return [0.04] * 5
+
+
+def fake_member(
+    name: str = "pusher",
+    policy: Policy | None = None,
+    task: str = "pusht-keypoints",
+    measure: Callable[[Policy, bool], Sequence[float]] = always_40_ms,
+) -> Member:
+    """Offers two samplers, the second of which needs ten passes."""
     policies = {"one": policy or ContinuingPusher(), "ten": Pusher(nfe=10)}
-    return Member(name, task, "one", ("one", "ten"), policies.__getitem__, lambda policy, continuing: [0.04] * 5)
+    return Member(name, task, "one", ("one", "ten"), policies.__getitem__, measure)

@@ -62,6 +62,7 @@ class Lane:
         self._rest_action = task.rest_action
         self._make_planner = make_planner
         self._planner: Planner | None = None
+        self._forgotten: list[Planner] = []  # closed, with their policy still at work
         self.reward = self.score = 0.0  # of the newest tick, and the best of the attempt
         self.solved_after_s: float | None = None
         """From the beginning of the attempt; None while it has not come to its goal."""
@@ -201,6 +202,7 @@ class Lane:
         self._buffer.push(self._observation)
         self._executor = self._execution.make_executor(self._policy.spec, self.task.ticks_per_step)
         self._requests = ChunkRequests(self._policy, self._executor, self.seed)
+        self._forgotten = [each for each in (*self._forgotten, self._planner) if each is not None and _is_busy(each)]
         self._planner = self._make_planner(self._policy)
         self._asked = self._delay_ticks = None
 
@@ -209,6 +211,11 @@ class Lane:
         close = getattr(self._planner, "close", None)
         if close is not None:
             close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a policy is at work for this lane, be it on a chunk that was forgotten."""
+        return any(_is_busy(each) for each in (*self._forgotten, self._planner))
 
     # --- what a user sees
 
@@ -251,6 +258,10 @@ class Lane:
             "counters": self.counters,
             "error": self.error,
         }
+
+
+def _is_busy(planner: Planner | None) -> bool:
+    return getattr(planner, "busy", False)  # one without a thread is done when it was asked
 
 
 def _rounded(point: ndarray, digits: int) -> list[float]:

@@ -104,11 +104,14 @@ class LaneThread:
         self._calls: queue.SimpleQueue[Callable[[Lane, Pacer], None]] = queue.SimpleQueue()
         self._snapshot = self._pacer.snapshot()
         self._paused = False
+        self._still = threading.Event()  # while it is paused (or not started) and no policy is at work for it
+        self._still.set()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
 
     def start(self) -> None:
         """Let time pass."""
+        self._still.clear()
         self._thread.start()
 
     def call(self, action: Callable[[Lane, Pacer], None]) -> None:
@@ -117,7 +120,16 @@ class LaneThread:
 
     def pause(self, paused: bool) -> None:
         """Stop or go on; calls are done all the same."""
-        self.call(lambda lane, pacer: setattr(self, "_paused", paused))
+
+        def obey(lane: Lane, pacer: Pacer) -> None:
+            self._paused = paused
+            self._still.clear()
+
+        self.call(obey)
+
+    def wait_until_still(self, timeout_s: float) -> bool:
+        """After ``pause(True)``: return when no policy is at work for the lane any more; False if one still is."""
+        return self._still.wait(timeout_s)
 
     @property
     def snapshot(self) -> dict[str, Any]:
@@ -145,6 +157,8 @@ class LaneThread:
             self._calls.get()(self._pacer.lane, self._pacer)
         if self._paused:
             self._pacer.rest()
+            if not self._pacer.lane.busy:
+                self._still.set()
             wake = self._clock.now() + 0.02
         else:
             wake = self._pacer.step()

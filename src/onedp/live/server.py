@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import http
 import importlib.resources
@@ -19,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from onedp.errors import OneDPError, ServeError
-from onedp.live.protocol import LARGEST_MESSAGE, Command, Drag, Release, read_command
+from onedp.live.protocol import LARGEST_MESSAGE, Change, Command, Drag, Release, read_command
 from onedp.live.stage import Stage
 from onedp.serve.access import is_loopback, require_token_beyond_loopback
 from onedp.serve.limits import TokenBucket
@@ -73,6 +74,7 @@ class LiveServer:
         self._stage = stage
         self._config = config
         self._pages: set[ServerConnection] = set()
+        self._changing = asyncio.Lock()
         folder = importlib.resources.files("onedp.live") / "page"
         self._bodies = {path: (folder / name).read_bytes() for path, (name, _) in FILES.items()}
         self._frame = ""
@@ -161,7 +163,8 @@ class LiveServer:
         finally:
             showing.cancel()
             self._pages.discard(connection)
-            self._stage.release(held)
+            if held:
+                await asyncio.to_thread(self._stage.release, held)
 
     async def _do(self, message: str | bytes, bucket: TokenBucket, held: set[int]) -> str | None:
         """Carry out one message; returns what was wrong with it."""
@@ -169,7 +172,9 @@ class LiveServer:
             if not bucket.take(time.monotonic()):
                 raise ServeError(f"Too many messages: the limit is {MESSAGES_PER_S:g} per second.")
             command: Command = read_command(message, len(self._stage))
-            await asyncio.to_thread(self._stage.do, command)
+            # A change may measure; those that wait for their turn must not take the threads of all other commands.
+            async with self._changing if isinstance(command, Change) else contextlib.nullcontext():
+                await asyncio.to_thread(self._stage.do, command)
         except OneDPError as error:
             return str(error)
         except Exception as error:  # ours: the page is told, the server lives

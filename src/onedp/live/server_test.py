@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import onedp.live.server as server_module
 from onedp.errors import OneDPError, ServeError
-from onedp.live.fake_member_test import Pusher, at_once, fake_member
+from onedp.live.fake_member_test import Pusher, always_40_ms, at_once, fake_member
 from onedp.live.protocol import LARGEST_MESSAGE
 from onedp.live.server import FILES, READ_BEYOND_LIMIT, LiveConfig, LiveServer
 from onedp.live.stage import Stage, StageConfig
@@ -26,9 +27,9 @@ TOKEN = "a-token-of-the-tests"
 
 
 @contextmanager
-def serving(token: str | None = None, latency: str = "0") -> Iterator[int]:
-    cast = [fake_member("first"), fake_member("second", policy=Pusher())]
-    stage = Stage(cast, StageConfig(latency=latency, seed=3), make_planner=at_once)
+def serving(token: str | None = None, measure=always_40_ms) -> Iterator[int]:
+    cast = [fake_member("first", measure=measure), fake_member("second", policy=Pusher())]
+    stage = Stage(cast, StageConfig(latency="0", seed=3), make_planner=at_once)
     with running_in_thread(LiveServer(stage, LiveConfig(port=0, token=token))) as port:
         yield port
 
@@ -128,6 +129,34 @@ def test_options_are_changed_and_refused() -> None:
         assert next_of(socket, "state")["lanes"][0]["sampler"] == "ten"
 
 
+def test_nobody_waits_for_a_measurement() -> None:
+    """Nor for a page that goes away meanwhile, with a T in its hand."""
+    measuring, go_on = threading.Event(), threading.Event()
+
+    def measure(policy, continuing):
+        measuring.set()
+        assert go_on.wait(120)
+        return always_40_ms(policy, continuing)
+
+    with serving(measure=measure) as port, page(port) as asking, page(port) as watcher:
+        try:
+            with page(port) as leaving:
+                say(leaving, type="drag", lanes=[1], x=140, y=120, angle=0.5)
+                next_of(watcher, "state", lambda state: state["lanes"][1]["held"])
+                say(asking, type="change", lane=0, latency="measured")
+                assert measuring.wait(30)
+            next_of(watcher, "state", lambda state: not state["lanes"][1]["held"])
+            assert get(port, "/")[0] == 200
+            say(watcher, type="pause", paused=True)
+            assert next_of(watcher, "state", lambda state: state["paused"])["lanes"][0]["latency"] == "0"
+        finally:
+            go_on.set()
+        next_of(watcher, "state", lambda state: state["lanes"][0]["latency"] == "measured")
+        say(asking, type="reset", seed=9)  # done after all pauses
+        state = next_of(watcher, "state", lambda state: [lane["seed"] for lane in state["lanes"]] == [9, 9])
+        assert all(lane["paused"] for lane in state["lanes"])  # as the user wants
+
+
 def test_reset_and_pause() -> None:
     with serving() as port, page(port) as socket:
         say(socket, type="pause", paused=True)
@@ -196,6 +225,8 @@ def test_with_a_token_only_who_knows_it_may_come_in() -> None:
             with pytest.raises(InvalidStatus) as caught, connect(f"ws://127.0.0.1:{port}/ws{query}"):
                 pass
             assert caught.value.response.status_code == 401
+            status, _, body = get(port, f"/ws{query}")  # how the page learns why
+            assert (status, body) == (401, b"Open the address that onedp live printed.\n")
         with connect(f"ws://127.0.0.1:{port}/ws?token={TOKEN}") as socket:
             assert json.loads(socket.recv(timeout=30))["type"] == "hello"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ GOAL_POSE = (256.0, 256.0, math.pi / 4)
 AGENT_RADIUS_PX = 15.0
 WALL_PX = 5.0
 """Middle of the simulator's walls, from the edge."""
+LONGEST_UNREST_S = 60.0
+"""A policy that thinks for longer is not waited for when another is to be measured."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class StageConfig:
 
 
 class Stage:
-    """Owns the lanes' threads. Its methods may be called from any thread; one command is done at a time."""
+    """Owns the lanes' threads. Its methods may be called from any thread; only a ``Change`` may take long."""
 
     def __init__(
         self,
@@ -67,8 +70,10 @@ class Stage:
             raise OneDPError("There is no policy to show.")
         self._cast = list(cast)
         self._seed = config.seed
-        self._paused = False
-        self._lock = threading.Lock()
+        self._paused = False  # by a user
+        self._measuring = False
+        self._lock = threading.Lock()  # never held for long: everybody waits for it
+        self._changing = threading.Lock()  # one change at a time, which may take seconds
         self._options: list[Options] = []
         self._policies: list[Policy] = []
         self._lanes: list[LaneThread] = []
@@ -98,6 +103,10 @@ class Stage:
 
         Raises ``OneDPError`` with nothing changed.
         """
+        if isinstance(command, Change):
+            with self._changing:
+                self._change(command)
+            return
         with self._lock:
             if isinstance(command, Drag):
                 pose = np.array([command.x, command.y, command.angle])
@@ -111,9 +120,7 @@ class Stage:
                     each.call(lambda lane, pacer: lane.reset(command.seed))
             elif isinstance(command, Pause):
                 self._paused = command.paused
-                self._pause_all(command.paused)
-            else:
-                self._change(command)
+                self._pause_lanes()
 
     def release(self, lanes: Iterable[int]) -> None:
         """Let go of the T in these lanes: who held it is gone."""
@@ -124,26 +131,43 @@ class Stage:
         for lane in lanes:
             self._lanes[lane].call(lambda lane, pacer: lane.release())
 
-    def _pause_all(self, paused: bool) -> None:
+    def _pause_lanes(self) -> None:
         for lane in self._lanes:
-            lane.pause(paused)
+            lane.pause(self._paused or self._measuring)
 
     def _change(self, command: Change) -> None:
         index = command.lane
         old, member = self._options[index], self._cast[index]
         new = Options(command.sampler or old.sampler, command.latency or old.latency, command.executor or old.executor)
-        self._pause_all(True)  # what is measured must not compete with the lanes
-        try:
-            policy, timing = self._prepared(member, new)
-        finally:
-            self._pause_all(self._paused)
-        self._options[index], self._policies[index] = new, policy
+        policy, timing = self._prepared(member, new)
 
         def configure(lane: Lane, pacer: Pacer) -> None:
             lane.configure(policy, timing)
             pacer.charged = timing.latency is not None
 
-        self._lanes[index].call(configure)
+        with self._lock:
+            self._options[index], self._policies[index] = new, policy
+            self._lanes[index].call(configure)
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """No lane moves and no policy thinks, whatever users do meanwhile: what is measured must not compete."""
+        self._measure(True)
+        try:
+            for lane, member in zip(self._lanes, self._cast, strict=False):  # some are not made yet at the beginning
+                if not lane.wait_until_still(LONGEST_UNREST_S):
+                    raise ServeError(
+                        f"Nothing can be measured at rest: {member.name} has been thinking for more than "
+                        f"{LONGEST_UNREST_S:g} s. Choose another latency."
+                    )
+            yield
+        finally:
+            self._measure(False)
+
+    def _measure(self, measuring: bool) -> None:
+        with self._lock:
+            self._measuring = measuring
+            self._pause_lanes()
 
     def _prepared(self, member: Member, options: Options) -> tuple[Policy, Timing]:
         """The policy and timing of ``options``; raises ``OneDPError`` when they do not go together."""
@@ -153,7 +177,8 @@ class Stage:
         continuing = EXECUTORS[options.executor].continues
         if continuing and not isinstance(policy, ContinuingPolicy):
             raise ServeError(f"{member.name} cannot go on from the chunk before: only PyTorch policies can.")
-        return policy, Timing(member.latency(options.latency, options.sampler, policy, continuing), options.executor)
+        latency = member.latency(options.latency, options.sampler, policy, continuing, self._at_rest)
+        return policy, Timing(latency, options.executor)
 
     # --- what the page sees
 

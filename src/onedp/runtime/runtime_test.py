@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -237,9 +239,11 @@ def test_the_thread_planner_does_not_block_and_passes_errors_on():
     policy.gate.clear()
     planner.start(observation(2.0, rows=1), noise)
     assert planner.poll() is None
+    assert planner.busy
     policy.gate.set()
     while (actions := planner.poll()) is None:
         pass
+    assert not planner.busy
     assert actions[:, 0].tolist() == [2, 3, 4, 5, 6]
     assert planner.poll() is None
     planner.start(observation(policy.poison, rows=1), noise)
@@ -247,3 +251,40 @@ def test_the_thread_planner_does_not_block_and_passes_errors_on():
         while planner.poll() is None:
             pass
     planner.close()
+
+
+def test_a_closed_planner_takes_no_more_requests():
+    planner = ThreadPlanner(FakePolicy())
+    planner.close()
+    planner.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        planner.start(observation(2.0, rows=1), np.zeros((1, 1, 6, 2), dtype=np.float32))
+
+
+END_WHILE_THINKING = """
+import threading
+from onedp.runtime import planner
+
+planner.LONGEST_WAIT_AT_EXIT_S = {longest_wait_s}
+entered, go_on = threading.Event(), threading.Event()
+
+class Thinker:
+    def infer(self, obs, noise):
+        entered.set()
+        go_on.wait({thinks_s})
+        print("thought", flush=True)
+
+thinking = planner.ThreadPlanner(Thinker())
+thinking.start({{}}, None)
+entered.wait()
+thinking.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("thinks_s", "longest_wait_s", "output"), [(None, 0.1, ""), (0.1, 120.0, "thought")], ids=["hangs", "thinks"]
+)
+def test_at_exit_a_policy_that_thinks_is_waited_for_and_one_that_hangs_is_not(thinks_s, longest_wait_s, output):
+    script = END_WHILE_THINKING.format(thinks_s=thinks_s, longest_wait_s=longest_wait_s)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, output, "")

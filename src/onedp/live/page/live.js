@@ -3,6 +3,7 @@ import { Scene, readColours } from "/scene.js";
 
 const TURN_PER_WHEEL_PX = 0.004; // [rad]
 const ARROW_PX = 14;
+const REFUSALS = [401, 403, 503]; // no or another token, a foreign site, all pages taken
 const LATENCY_NAMES = {
   0: "none", measured: "measured here", true: "as it thinks", paper: "paper’s, for its passes",
   0.016: "16 ms (paper’s one step)", 0.075: "75 ms (paper’s DDIM-10)", 0.669: "669 ms (paper’s DDPM-100)",
@@ -23,19 +24,36 @@ function send(message) {
 
 function connect() {
   const token = location.hash.slice(1);
-  socket = new WebSocket(`ws://${location.host}/ws${token ? `?token=${encodeURIComponent(token)}` : ""}`);
+  const address = `${location.host}/ws${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+  let opened = false;
+  socket = new WebSocket(`ws://${address}`);
   socket.onmessage = (event) => {
     const message = JSON.parse(event.data);
     if (message.type === "hello") setUp(message);
     else if (message.type === "state") show(message);
     else if (message.type === "error") complain(message.text);
   };
-  socket.onopen = () => badge(find("connection"), "yes", "connected");
+  socket.onopen = () => {
+    opened = true;
+    find("problem").hidden = true;
+    badge(find("connection"), "yes", "connected");
+  };
   socket.onclose = () => {
     grip = null;
     badge(find("connection"), "no", "not connected");
+    if (!opened) explainRefusal(`http://${address}`);
     setTimeout(connect, 1000);
   };
+}
+
+// A browser does not tell why a websocket was refused; the same address, asked for as a page, gives the sentence.
+async function explainRefusal(url) {
+  try {
+    const answer = await fetch(url);
+    if (REFUSALS.includes(answer.status)) complain((await answer.text()).trim());
+  } catch {
+    // nobody is there: "not connected" says it
+  }
 }
 
 function badge(element, kind, text) {
