@@ -2,8 +2,8 @@
 # The cells of results/realtime with 100 starts: shipped policies, a Consistency Policy of the shipped EDM teacher with a
 # tenth of its training in counted passes (245 steps), and a student that learned to go on from chunks. What is there
 # already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, measured (latencies
-# of this machine), slow (DDPM-100), reset or reset-slow (results/realtime-pusht-reset: the T is put elsewhere once, 50
-# starts), default all. ROWS: another folder for the cells.
+# of this machine), nudged (the T is pushed aside every 4 s on average), slow (DDPM-100), reset or reset-slow
+# (results/realtime-pusht-reset: the T is put elsewhere once, 50 starts), default all. ROWS: another folder for the cells.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -47,6 +47,12 @@ esac
 case "$part" in all | measured)
     cells 0.1 "sync drop-late rtc" pusht-keypoints-ddpm@ddim:10
     cells 1.026 sync pusht-keypoints-ddpm@ddpm:100
+    ;;
+esac
+case "$part" in all | nudged)
+    tasks="pusht-drift@speed=0,nudge=30,every=4" drift=$rows rows=$rows/nudged
+    cells "0 paper 0.669" sync "pusht-keypoints-onedp-s pusht-keypoints-ddpm@ddim:10"
+    tasks="pusht-drift@speed=0 pusht-drift@speed=4" rows=$drift
     ;;
 esac
 case "$part" in all | slow)
