@@ -47,6 +47,8 @@ LEVERS = {
     "pairs from less noise": lever(128, 15.4, pair_noise_scale=0.75),
     "pairs from less noise, rate x 0.5": lever(128, 15.4, 0.5, pair_noise_scale=0.75),
     "pairs from less noise, rate x 0.5, regression alone": lever(128, 15.4, 0.5, pair_noise_scale=0.75, **ALONE),
+    "what is executed, rate x 0.5": lever(128, 15.4, 0.5, unexecuted_weight=0.1),
+    "what is executed": lever(128, 15.4, unexecuted_weight=0.1),
     "twice as many pairs": lever(128, 30.8),
     "twice as many pairs, rate x 0.5": lever(128, 30.8, 0.5),
     "three times as many pairs, rate x 0.5": lever(128, 46.2, 0.5),

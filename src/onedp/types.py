@@ -196,6 +196,11 @@ class PolicySpec:
         """Steps of the chunk that ``infer`` returns: from the newest observation to the end of the prediction."""
         return self.horizon - self.n_obs_steps + 1
 
+    @property
+    def executed_steps(self) -> range:
+        """Steps of a whole prediction (of ``horizon`` steps) that are executed before the next one."""
+        return range(self.n_obs_steps - 1, self.n_obs_steps - 1 + self.n_action_steps)
+
     def timing_table(self) -> str:
         """Which steps are observed, predicted and executed, as text; step 0 is the newest observation."""
         steps = list(range(1 - self.n_obs_steps, self.chunk_length))

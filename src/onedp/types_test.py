@@ -91,6 +91,7 @@ def test_contradictions_are_refused(change: dict[str, Any], message: str) -> Non
 
 
 def test_timing_table() -> None:
+    assert changed(horizon=6, n_action_steps=3).executed_steps == range(1, 4)
     table = changed(horizon=6, n_action_steps=3).timing_table()
     assert [line.rstrip() for line in table.splitlines()] == [
         "step        -1   0   1   2   3   4",

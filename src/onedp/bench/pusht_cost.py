@@ -47,6 +47,7 @@ def builder(
             teacher.denoiser if needs_teacher else None,
             sampler if needs_teacher else None,
             same_network=built == network_for(config, teacher.network) if needs_teacher else True,
+            executed=teacher.spec.executed_steps,
         )
         torch.manual_seed(0)
         return build_method(config, setting)

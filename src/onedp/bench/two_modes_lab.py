@@ -235,7 +235,8 @@ class TwoModesLab(Lab):
         teacher = load_policy(self.teacher(process).folder)
         sampler = solver(teacher, config)
         same = network == network_for(config, self.options.network)
-        return build_method(config, Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler, same))
+        setting = Setting(steps, sampler.clip, untrained, teacher.denoiser, sampler, same, SPEC.executed_steps)
+        return build_method(config, setting)
 
     def _policy(self, name: str, network: NetworkConfig, method: Method, result: Fitted) -> TorchPolicy:
         return TorchPolicy(

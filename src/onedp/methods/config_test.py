@@ -44,6 +44,7 @@ def test_impossible_averages_are_refused():
         ({"matching_noise": "annealed", "variant": "d"}, "no noise in variant d that could be annealed: use variant s"),
         ({"matching_noise": "learned", "acting_noise_scale": 0.75}, "leave acting_noise_scale at 1, it is 0.75"),
         ({"pair_noise_scale": 0.0}, "pair_noise_scale must be positive, not 0.0"),
+        ({"unexecuted_weight": 1.5}, "unexecuted_weight must be 0 to 1, it is 1.5"),
         ({"acting_noise_scale": math.nan}, "acting_noise_scale must be positive, not nan"),
         (
             {"pair_noise_scale": 0.5, "warm_start": "consistency", "regression_steps": 1, "regression_pairs": 1},

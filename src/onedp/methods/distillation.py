@@ -132,10 +132,27 @@ def bin_times(schedule: NoiseSchedule, bins: int, index: Tensor) -> Tensor:
     return schedule.ode_times(index.float() / bins)
 
 
-def pseudo_huber(error: Float[Tensor, "b tp da"], scale: float | None) -> Float[Tensor, " b"]:
-    """Each chunk's mean squared error, or ``sqrt(it + scale^2) - scale``."""
-    squared = error.square().mean(dim=(1, 2))
+def pseudo_huber(
+    error: Float[Tensor, "b tp da"], scale: float | None, weights: Float[Tensor, " tp"] | None = None
+) -> Float[Tensor, " b"]:
+    """Each chunk's mean squared error, or ``sqrt(it + scale^2) - scale``; ``weights``: of its steps, 1 on average."""
+    squared = error.square().mean(dim=2)
+    squared = (squared if weights is None else weights * squared).mean(dim=1)
     return squared if scale is None else (squared + scale**2).sqrt() - scale
+
+
+def step_weights(chunk: int, executed: range | None, unexecuted: float) -> Float[Tensor, " tp"] | None:
+    """Weights of a chunk's steps, 1 on average: ``unexecuted`` beside 1 of the ``executed`` ones; None: all the same.
+
+    Raises ``OneDPError`` where the run does not say which are executed.
+    """
+    if unexecuted == 1:
+        return None
+    if executed is None:
+        raise OneDPError("unexecuted_weight needs to know which actions of a chunk are executed; leave it at 1.")
+    weights = torch.full((chunk,), float(unexecuted))
+    weights[executed.start : executed.stop] = 1.0
+    return weights / weights.mean()
 
 
 def gradient_at(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ class Setting:
     """How it is sampled."""
     same_network: bool = True
     """The student's network is the teacher's but for what the method changes: it can start from its weights."""
+    executed: range | None = None
+    """Steps of a chunk that the policy executes at its own pace; None: nobody says."""
 
     def source(self) -> tuple[Denoiser, Sampler]:
         """Teacher and sampler of a distillation; raises ``TrainingError`` when the run has none."""

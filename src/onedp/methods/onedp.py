@@ -26,7 +26,7 @@ from onedp.methods.adversarial import Critic, critic_loss, realism_loss
 from onedp.methods.consistency import consistency_loss
 from onedp.methods.denoising import denoising_loss
 from onedp.methods.diagnostics import student_diagnostics
-from onedp.methods.distillation import gradient_at, require_deterministic
+from onedp.methods.distillation import gradient_at, require_deterministic, step_weights
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.generator import initial_generator
 from onedp.methods.input_noise import LOG_GAIN, annealed_noise, gain_of, without_gain
@@ -48,7 +48,7 @@ def build(config: OneDpConfig, setting: Setting) -> OneDp:
                 "(regression_steps and regression_pairs, as --preset small of onedp-s has)."
             )
         student = one_step_student(setting)
-    return OneDp(config, *setting.source(), setting.steps, student)
+    return OneDp(config, *setting.source(), setting.steps, student, setting.executed)
 
 
 class OneDp(Method):
@@ -61,6 +61,7 @@ class OneDp(Method):
         teacher_sampler: Sampler,
         steps: int,
         student: Denoiser | None = None,
+        executed: range | None = None,
     ):
         self.config = config
         self.teacher = teacher.requires_grad_(False).eval()
@@ -73,6 +74,7 @@ class OneDp(Method):
         self.final_high = config.final_level_high
         if config.annealed:
             high, self.final_high = annealed_levels(teacher.schedule)
+        self._step_weights = step_weights(teacher.chunk_shape[0], executed, config.unexecuted_weight)
         self.levels = (given_or(config.level_low, low), given_or(config.level_high, high))
         if self.final_high is not None and self.levels[1] is None:
             raise OneDPError("EDM levels have no upper end of their own: final_level_high needs level_high too.")
@@ -183,9 +185,8 @@ class OneDp(Method):
 
     def _regression_loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Error to the teacher's ODE solution from the same noise (variant D: from z = 0), squared or pseudo-Huber."""
-        return regression_loss(
-            self.networks["generator"], self.one_step, self.pairs, len(batch), self.config.regression_huber, generator
-        )
+        student, huber, weights = self.networks["generator"], self.config.regression_huber, self._step_weights
+        return regression_loss(student, self.one_step, self.pairs, len(batch), huber, generator, weights)
 
     def _consistency_loss(
         self, batch: Batch, step: int, generator: torch.Generator

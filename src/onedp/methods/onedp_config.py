@@ -65,6 +65,9 @@ class OneDpConfig(MethodConfig):
     regression_huber: float | None = None
     """Chunk error (root mean square, normalised) at which regression turns from quadratic to linear (pseudo-Huber), so
     that the few chunks of another mode do not outweigh the precision of the rest; None: quadratic throughout."""
+    unexecuted_weight: float = 1.0
+    """Weight in the regression of predicted actions that are not executed, beside 1 of the others: far ahead a chunk is
+    uncertain, and would have most of the error."""
     regression_sampler: str | None = None
     """Teacher's sampler for the pairs; None: its own (ddim:10 or heun:10); "fine": its process's in
     ``student_config.FINE_SAMPLERS``."""
@@ -136,6 +139,8 @@ class OneDpConfig(MethodConfig):
                 f"input_noise_scale ({self.input_noise_scale}) and regression_huber ({self.regression_huber}) must be "
                 "positive."
             )
+        if not 0 <= self.unexecuted_weight <= 1:
+            raise OneDPError(f"unexecuted_weight must be 0 to 1, it is {self.unexecuted_weight}.")
         for name in ("acting_noise_scale", "pair_noise_scale"):
             scale = getattr(self, name)
             if not (math.isfinite(scale) and scale > 0):

@@ -15,6 +15,7 @@ from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
 from onedp.errors import OneDPError
 from onedp.methods import onedp as onedp_module
 from onedp.methods.config import OptimizerConfig
+from onedp.methods.distillation import pseudo_huber, step_weights
 from onedp.methods.method import Batch
 from onedp.methods.onedp import OneDp, onedp_gradient
 from onedp.methods.onedp_config import OneDpConfig
@@ -283,6 +284,22 @@ def test_pseudo_huber_regression_is_quadratic_near_the_target_and_linear_far_fro
         expected = (near_and_far**2 + 0.02**2) ** 0.5 - 0.02
         assert loss.item() == pytest.approx(expected, rel=1e-3)
     assert pulls[1.0] == pytest.approx(20 * pulls[1e-3], rel=0.02)  # 1000 times as hard if it were quadratic
+
+
+def test_errors_of_what_is_not_executed_can_count_less():
+    """Weights are 1 on average; which steps are executed must be known."""
+    assert step_weights(4, range(1, 3), 1.0) is None
+    weights = step_weights(4, range(1, 3), 0.25)
+    assert weights is not None
+    torch.testing.assert_close(weights, torch.tensor([0.25, 1.0, 1.0, 0.25]) / 0.625)
+    error = torch.zeros(2, 4, 2)
+    error[0, 1], error[1, 3] = 0.1, 0.1  # one that is executed, one that is not
+    executed, unexecuted = pseudo_huber(error, None, weights)
+    assert executed.item() == pytest.approx(0.1**2 / 4 / 0.625)
+    assert executed.item() == pytest.approx(4 * unexecuted.item())
+    torch.testing.assert_close(pseudo_huber(error, 0.02), pseudo_huber(error, 0.02, torch.ones(4)))
+    with pytest.raises(OneDPError, match="which actions of a chunk are executed"):
+        step_weights(4, None, 0.5)
 
 
 def test_a_student_may_read_its_noise_smaller(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
@@ -48,10 +49,17 @@ def one_step_student(setting: Setting) -> Denoiser:
 
 
 def regression_loss(
-    student: Denoiser, one_step: OneStep, pairs: PairPool, n: int, huber: float | None, generator: torch.Generator
+    student: Denoiser,
+    one_step: OneStep,
+    pairs: PairPool,
+    n: int,
+    huber: float | None,
+    generator: torch.Generator,
+    weights: Float[Tensor, " tp"] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Squared or pseudo-Huber error of ``n`` of the pairs: from their noise to their chunk."""
+    """Squared or pseudo-Huber error of ``n`` of the pairs, from their noise to their chunk; see ``pseudo_huber``."""
     batch, noise, target = pairs.draw(n, generator)
     error = one_step.generate(student, student.encode(batch.nobs), noise) - target
     rms = error.detach().square().mean(dim=(1, 2)).mean().sqrt()
-    return pseudo_huber(error, huber).mean(), {"regression_rms": rms}
+    weights = None if weights is None else weights.to(error)
+    return pseudo_huber(error, huber, weights).mean(), {"regression_rms": rms}

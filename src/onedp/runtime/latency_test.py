@@ -94,7 +94,7 @@ def test_wrong_files_are_refused(tmp_path, text, message):
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "75"])
 def test_impossible_seconds_are_refused(text):
-    with pytest.raises(OneDPError, match="number of seconds from 0 to 60; .* are written as 0.075"):
+    with pytest.raises(OneDPError, match=r"number of seconds from 0 to 60; .* are written as 0.075"):
         parse_latency(text, 1, never)
 
 

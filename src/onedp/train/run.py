@@ -93,7 +93,9 @@ def distill_student(
 
     sampler = solver(teacher, run.method)
     same = network == network_for(run.method, teacher.network)
-    setting = Setting(run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same_network=same)
+    setting = Setting(
+        run.loop.steps, sampler.clip, untrained, teacher.denoiser, sampler, same, teacher.spec.executed_steps
+    )
     torch.manual_seed(run.loop.seed)
     method = build_method(run.method, setting)
     policy = dataclasses.replace(
