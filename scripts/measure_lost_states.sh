@@ -16,7 +16,8 @@ cd "$workspace"
 distill() { # name, seed, further options
     name=$1 seed=$2
     shift 2
-    [ -d "$name/policy" ] || "$onedp" distill pusht-keypoints-ddpm --seed "$seed" "$@" --threads 1 --cpu --out "$name"
+    [ -d "$name/policy" ] || "$onedp" distill pusht-keypoints-ddpm --regression-lr 7e-4 --seed "$seed" "$@" \
+        --threads 1 --cpu --out "$name"
 }
 evaluate() { # name, first seed, file, further options
     name=$1 first=$2 file=$3

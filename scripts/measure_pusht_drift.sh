@@ -50,9 +50,9 @@ case "$part" in all | measured)
     ;;
 esac
 case "$part" in all | nudged)
-    tasks="pusht-drift@speed=0,nudge=30,every=4" drift=$rows rows=$rows/nudged
+    tasks="pusht-drift@speed=0,nudge=30,every=4"
     cells "0 paper 0.669" sync "pusht-keypoints-onedp-s pusht-keypoints-ddpm@ddim:10"
-    tasks="pusht-drift@speed=0 pusht-drift@speed=4" rows=$drift
+    tasks="pusht-drift@speed=0 pusht-drift@speed=4"
     ;;
 esac
 case "$part" in all | slow)

@@ -41,9 +41,9 @@ distilled before the package had lost episodes; today that is `onedp distill ...
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
 - onedp-ddpm: `onedp distill pusht-keypoints-ddpm --method regression-fine --threads 1 --out NAME`, when that method was
   called onedp
-- s2400-0, -1, -2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the recipe `onedp` (called
-  `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training in counted passes
-  ([JSON](counted-costs.json), `scripts/counted_costs.py`)
+- s2400-0, -1, -2: `onedp distill pusht-keypoints-ddpm --regression-lr 7e-4 --seed N --threads 1 --out NAME`, the
+  recipe `onedp` at the rate that it had (called `--method onedp-s --steps 2400` then); 25.2 % of the teacher's training
+  in counted passes ([JSON](counted-costs.json), `scripts/counted_costs.py`)
 - lost-N, lost950-0, lost1200-0: `scripts/measure_lost_states.sh`, the same recipe (also with `--steps 950`, 10 % of
   the teacher's training, and 1200, 12.6 %) on the same observations and 26 episodes more that a student of seed 1
   had lost. That student is s2400-1 in the rows of lost-states: trained on another machine it has other weights than
