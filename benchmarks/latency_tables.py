@@ -82,7 +82,7 @@ class Budget:
 
 
 def latency_budget(results: Iterable[EvaluationResult], share: float = 0.95) -> Budget | None:
-    """The largest latency, of those measured, up to which ``share`` of the success without latency is kept.
+    """Up to which of the measured latencies ``share`` of the success without latency is kept, and the next longer one.
 
     None when there is no result without latency or none with it, or the success is below ``LOWEST_SUCCESS``: nothing
     would be lost of nothing. Of one policy, task and executor. Of results with equally many ticks the worst counts.

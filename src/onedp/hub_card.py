@@ -5,6 +5,7 @@ from __future__ import annotations
 from onedp.artifact import Manifest
 from onedp.evaluate.scores import Scores
 from onedp.export.model_card import SAFETY_WARNINGS, score_lines, training_section
+from onedp.timing_table import timing_table
 
 
 def hub_card(manifest: Manifest, repository: str, results: Scores | None = None) -> str:
@@ -39,7 +40,7 @@ sampler `{sampler}`. Weights with the SHA-256 `{manifest.provenance.get("weights
 Control rate {spec.rate_hz:g} Hz.
 
 ```
-{spec.timing_table()}
+{timing_table(spec)}
 ```
 
 ## Trained on

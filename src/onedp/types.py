@@ -201,17 +201,6 @@ class PolicySpec:
         """Steps of a whole prediction (of ``horizon`` steps) that are executed before the next one."""
         return range(self.n_obs_steps - 1, self.n_obs_steps - 1 + self.n_action_steps)
 
-    def timing_table(self) -> str:
-        """Which steps are observed, predicted and executed, as text; step 0 is the newest observation."""
-        steps = list(range(1 - self.n_obs_steps, self.chunk_length))
-        rows = {
-            "step": [str(step) for step in steps],
-            "observed": ["o" if step <= 0 else "" for step in steps],
-            "predicted": ["p"] * len(steps),
-            "executed": ["x" if 0 <= step < self.n_action_steps else "" for step in steps],
-        }
-        return "\n".join(f"{name:<10}" + "".join(f"{cell:>4}" for cell in cells) for name, cells in rows.items())
-
     def fake_observation(self, batch: int, rng: np.random.Generator) -> dict[str, ndarray]:
         """Random observations of the right names, shapes and dtypes, for tests and warm-up; of no meaning."""
         return {field.name: field.fake((batch, self.n_obs_steps, *field.shape), rng) for field in self.observations}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from onedp.errors import SpecError
 from onedp.observations import check_observation
+from onedp.timing_table import timing_table
 from onedp.types import FieldSpec, PolicySpec, episode_noise
 
 SPEC = PolicySpec(
@@ -91,8 +92,9 @@ def test_contradictions_are_refused(change: dict[str, Any], message: str) -> Non
 
 
 def test_timing_table() -> None:
-    assert changed(horizon=6, n_action_steps=3).executed_steps == range(1, 4)
-    table = changed(horizon=6, n_action_steps=3).timing_table()
+    spec = changed(horizon=6, n_action_steps=3)
+    assert spec.executed_steps == range(1, 4)
+    table = timing_table(spec)
     assert [line.rstrip() for line in table.splitlines()] == [
         "step        -1   0   1   2   3   4",
         "observed     o   o",

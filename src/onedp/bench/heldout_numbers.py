@@ -48,9 +48,8 @@ def heldout_numbers(
         sampling = Sampling.of(policy, observations.now, seed)
     values = chunk_metrics(chunks, truth, yardstick, observations.actions)
     jumps = seam_jumps(chunks, following, yardstick)[observations.has_next]
-    errors = (
-        sampling.errors(exact_solution(yardstick, observations.now, sampling)) if _same_map(policy, yardstick) else ()
-    )
+    same_map = _same_map(policy, yardstick)
+    errors = sampling.errors(exact_solution(yardstick, observations.now, sampling)) if same_map else []
     numbers: dict[str, float | None] = {name: float(each.mean()) for name, each in values.items()}
     numbers["seam_jump"] = float(jumps.mean()) if len(jumps) else None
     numbers["out_of_range"] = sampling.out_of_range(policy.sampler.clip)
@@ -82,13 +81,12 @@ class Sampling:
             estimates.append(x0)
             return x0
 
-        nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
-        count = len(next(iter(nobs.values())))
+        count = len(next(iter(obs.values())))
         noise = torch.from_numpy(np.stack([episode_noise(seed, row, policy.noise_shape) for row in range(count)]))
         policy.denoiser.x0 = recorded  # type: ignore[method-assign]
         try:
             with torch.inference_mode():
-                chunk = policy.sampler.sample(policy.denoiser, policy.denoiser.encode(nobs), noise)
+                chunk = policy.sampler.sample(policy.denoiser, _encoded(policy, obs), noise)
         finally:
             del policy.denoiser.x0
         return cls(tuple(estimates), chunk, acting_noise(policy) * noise)
@@ -115,9 +113,14 @@ def acting_noise(policy: TorchPolicy) -> float:
 def exact_solution(teacher: TorchPolicy, obs: Mapping[str, ndarray], sampling: Sampling) -> Float[Tensor, "b tp da"]:
     """Chunks that the ``teacher``'s process leads to from the first draw of ``sampling``; normalised."""
     exact = teacher.with_sampler(EXACT_SAMPLERS[teacher.denoiser.schedule.kind])
-    nobs = {name: torch.from_numpy(exact.normalizer.normalize(name, values)) for name, values in obs.items()}
     with one_thread(), torch.inference_mode():
-        return exact.sampler.sample(exact.denoiser, exact.denoiser.encode(nobs), sampling.noise[:, :1])
+        return exact.sampler.sample(exact.denoiser, _encoded(exact, obs), sampling.noise[:, :1])
+
+
+def _encoded(policy: TorchPolicy, obs: Mapping[str, ndarray]) -> Tensor:
+    """What its denoiser reads of observations in physical units."""
+    nobs = {name: torch.from_numpy(policy.normalizer.normalize(name, values)) for name, values in obs.items()}
+    return policy.denoiser.encode(nobs)
 
 
 def _same_map(policy: TorchPolicy, teacher: TorchPolicy) -> bool:

@@ -33,6 +33,7 @@ from onedp.tasks.demonstrations import demonstration_warnings, load_demonstratio
 from onedp.tasks.fields import recorded_keys
 from onedp.tasks.recorded import OBSERVATION_PREFIXES, RECORDED, recorded_task
 from onedp.tasks.task import Task
+from onedp.timing_table import timing_table
 
 
 def inspect_data(
@@ -272,7 +273,7 @@ def _print_task(
     console.print(window_index(episodes.ends, spec).summary())
     console.print(f"digest  {episodes.digest()}  (of these fields)")
     console.print(f"timing at {spec.rate_hz:g} Hz (step 0 is the newest observation)")
-    console.print(spec.timing_table(), soft_wrap=True)
+    console.print(timing_table(spec), soft_wrap=True)
     for warning in demonstration_warnings(episodes, spec):
         console.print(f"warning: {warning}", style="yellow")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from onedp.artifact import Manifest, read_manifest, read_weights
 from onedp.cli.console import make_console, make_table
 from onedp.errors import ArtifactError
+from onedp.timing_table import timing_table
 from onedp.types import PolicySpec
 
 
@@ -84,7 +85,7 @@ def print_timing(console: Console, spec: PolicySpec) -> None:
         f"timing at {spec.rate_hz:g} Hz (step 0 is the newest observation): {spec.n_obs_steps} observed, "
         f"{spec.horizon} predicted, {spec.n_action_steps} executed"
     )
-    console.print(spec.timing_table(), soft_wrap=True)
+    console.print(timing_table(spec), soft_wrap=True)
 
 
 def _print_normalization(console: Console, manifest: Manifest) -> None:

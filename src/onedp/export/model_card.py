@@ -7,6 +7,7 @@ from typing import Any
 
 from onedp.backends.manifest import ExportManifest
 from onedp.evaluate.scores import Scores
+from onedp.timing_table import timing_table
 
 
 def model_card(manifest: ExportManifest, parity: Mapping[str, Any], results: Scores | None) -> str:
@@ -57,7 +58,7 @@ def _fields(manifest: ExportManifest) -> str:
     return (
         f"| array (float32) | shape | unit |\n|---|---|---|\n{table}\n\n"
         f"Control rate {spec.rate_hz:g} Hz. The chunk starts at the newest observation; execute its first "
-        f"{spec.n_action_steps} steps, then ask again.\n\n```\n{spec.timing_table()}\n```"
+        f"{spec.n_action_steps} steps, then ask again.\n\n```\n{timing_table(spec)}\n```"
     )
 
 

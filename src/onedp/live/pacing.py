@@ -107,6 +107,7 @@ class LaneThread:
         self._still = threading.Event()  # while it is paused (or not started) and no policy is at work for it
         self._still.set()
         self._ending = False
+        self.name = name
         self._thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
 
     def start(self) -> None:

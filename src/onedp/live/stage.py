@@ -154,10 +154,10 @@ class Stage:
         """No lane moves and no policy thinks, whatever users do meanwhile: what is measured must not compete."""
         self._measure(True)
         try:
-            for lane, member in zip(self._lanes, self._cast, strict=False):  # some are not made yet at the beginning
+            for lane in self._lanes:
                 if not lane.wait_until_still(LONGEST_UNREST_S):
                     raise ServeError(
-                        f"Nothing can be measured at rest: {member.name} has been thinking for more than "
+                        f"Nothing can be measured at rest: {lane.name} has been thinking for more than "
                         f"{LONGEST_UNREST_S:g} s. Choose another latency."
                     )
             yield
