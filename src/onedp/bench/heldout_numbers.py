@@ -49,7 +49,8 @@ def heldout_numbers(
     values = chunk_metrics(chunks, truth, yardstick, observations.actions)
     jumps = seam_jumps(chunks, following, yardstick)[observations.has_next]
     same_map = _same_map(policy, yardstick)
-    errors = sampling.errors(exact_solution(yardstick, observations.now, sampling)) if same_map else []
+    solution = exact_solution(yardstick, observations.now, sampling) if same_map else None
+    errors = [] if solution is None else sampling.errors(solution, policy.sampler.clip)
     numbers: dict[str, float | None] = {name: float(each.mean()) for name, each in values.items()}
     numbers["seam_jump"] = float(jumps.mean()) if len(jumps) else None
     numbers["out_of_range"] = sampling.out_of_range(policy.sampler.clip)
@@ -91,10 +92,12 @@ class Sampling:
             del policy.denoiser.x0
         return cls(tuple(estimates), chunk, acting_noise(policy) * noise)
 
-    def errors(self, solution: Float[Tensor, "b tp da"]) -> list[float]:
-        """Root-mean-square distance of every pass's estimate to the ``solution``, normalised units; the last one's is
-        that of the chunk, clipped as it is."""
-        reached = (*self.estimates[:-1], self.chunk)
+    def errors(self, solution: Float[Tensor, "b tp da"], clip: float | None) -> list[float]:
+        """Root-mean-square distance of every pass's estimate, clipped, to the ``solution``, normalised units.
+
+        Clipped, since a first estimate made of predicted noise is tens of times beyond any action.
+        """
+        reached = self.estimates if clip is None else [estimate.clamp(-clip, clip) for estimate in self.estimates]
         return [float((estimate - solution).square().mean().sqrt()) for estimate in reached]
 
     def out_of_range(self, clip: float | None) -> float | None:

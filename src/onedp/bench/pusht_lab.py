@@ -156,7 +156,7 @@ class PushTLab(Lab):
         paired = PairedDifference.of(result, reference)
         options = self.options
         identity = {
-            "heldout": 2,
+            "heldout": 3,
             "weights": trained.digest,
             "sampler": sampler,
             "reference": [self.teacher(process).digest, self.reference_sampler[process]],

@@ -212,7 +212,7 @@ def test_the_error_of_every_step_is_to_the_exact_solution_and_falls_with_the_sol
     for sampler in ("heun:3", "heun:10", "heun:20", "heun:40"):
         policy = load_policy(teachers["edm"] + "/policy", sampler)
         sampling = Sampling.of(policy, obs, seed=0)
-        errors = sampling.errors(exact_solution(teacher, obs, sampling))
+        errors = sampling.errors(exact_solution(teacher, obs, sampling), policy.sampler.clip)
         assert len(errors) == policy.nfe
         assert errors[0] > errors[-1]
         last.append(errors[-1])
@@ -226,9 +226,20 @@ def test_the_exact_solution_begins_with_the_noise_that_the_policy_reads(teachers
     teacher = load_policy(teachers["edm"] + "/policy", "heun:10")
     less = load_policy(teachers["edm"] + "/policy", "heun:40:0.5")
     sampling = Sampling.of(less, obs, seed=0)
-    assert sampling.errors(exact_solution(teacher, obs, sampling))[-1] == pytest.approx(0.0, abs=1e-6)
+    clip = less.sampler.clip
+    assert sampling.errors(exact_solution(teacher, obs, sampling), clip)[-1] == pytest.approx(0.0, abs=1e-6)
     whole = Sampling.of(load_policy(teachers["edm"] + "/policy", "heun:40"), obs, seed=0)
-    assert sampling.errors(exact_solution(teacher, obs, whole))[-1] > 1e-3
+    assert sampling.errors(exact_solution(teacher, obs, whole), clip)[-1] > 1e-3
+
+
+def test_no_error_of_a_clipped_estimate_is_wider_than_the_range(teachers):
+    """The first estimate of a policy that predicts noise is divided by next to nothing."""
+    teacher = load_policy(teachers["ddpm"] + "/policy", "ddim:10")
+    obs = teacher.spec.fake_observation(5, np.random.default_rng(0))
+    sampling = Sampling.of(teacher, obs, seed=0)
+    solution = exact_solution(teacher, obs, sampling)
+    assert max(sampling.errors(solution, None)) > 2.0
+    assert max(sampling.errors(solution, 1.0)) <= 2.0
 
 
 def test_students_have_the_episodes_that_a_first_one_lost(demonstrations):

@@ -13,8 +13,8 @@ from onedp.report.interval_plot import Mark, interval_plot
 from onedp.report.svg import INK, PAPER, figure_style, series_colour, to_svg
 
 ERRORS = (
-    "root-mean-square distance of the clean estimate of each network pass to the teacher's exact solution from the "
-    "same noise, normalised units (error_at_pass_N in results.json)"
+    "root-mean-square distance of each network pass's clean estimate, clipped, to the teacher's exact solution from "
+    "the same noise, normalised units (error_at_pass_N in results.json)"
 )
 
 
