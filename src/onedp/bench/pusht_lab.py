@@ -28,7 +28,7 @@ from onedp.methods.presets import Preset, fitted
 from onedp.methods.table import method_identity, recipe
 from onedp.nets.build import network_to_json
 from onedp.policy import load_policy
-from onedp.shipped import shipped_lost, shipped_observations
+from onedp.shipped import distillation_data
 from onedp.tasks import get_task
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
 from onedp.train.run import network_weights
@@ -49,7 +49,7 @@ class PushTOptions:
     """What is distilled on; None: the observations that the package ships."""
     lost: bool = True
     """Whether the shipped observations have the episodes beside them that a first student of the teacher lost, where
-    there are any (``shipped_lost``), as those of ``onedp distill``."""
+    there are any (``distillation_data``), as those of ``onedp distill``."""
     demonstrations: Path | None = None
     """What methods without a teacher are trained on."""
     mirror: bool = True
@@ -239,17 +239,17 @@ class PushTLab(Lab):
         return f"{folder.parent.name}-{trained.folder.name}" if folder.name == "stages" else folder.name
 
     def _observations(self, process: str) -> Path:
-        return self.options.observations or shipped_observations(self.options.teachers[process])
+        return self._data(process)[0]
 
-    def _lost(self, teacher: str) -> tuple[Path, ...]:
-        """Observations beside the shipped ones."""
-        file = shipped_lost(teacher) if self.options.lost and self.options.observations is None else None
-        return () if file is None else (file,)
+    def _data(self, process: str) -> tuple[Path, tuple[Path, ...]]:
+        """See ``distillation_data``."""
+        return distillation_data(self.options.teachers[process], self.options.observations, self.options.lost)
 
     def _run(self, contestant: Contestant, config: MethodConfig, loop: LoopConfig) -> StudentRun | TeacherRun:
         if contestant.needs_teacher:
-            teacher, data = self.options.teachers[contestant.process], self._observations(contestant.process)
-            return StudentRun(teacher, data, config, loop, contestant.network, beside=self._lost(teacher))
+            data, beside = self._data(contestant.process)
+            teacher = self.options.teachers[contestant.process]
+            return StudentRun(teacher, data, config, loop, contestant.network, beside=beside)
         if self.options.demonstrations is None:
             raise OneDPError(f"{contestant.text} is trained on demonstrations. Give them with --demonstrations.")
         network = contestant.network or load_policy(self.teacher(contestant.process).folder).network

@@ -137,7 +137,7 @@ class Distill:
             )
         from accelerate import PartialState
 
-        from onedp.shipped import shipped_lost, shipped_observations
+        from onedp.shipped import distillation_data
         from onedp.train.run import distill_student, new_run_folder, resume_run
 
         if self.resume is not None:
@@ -147,13 +147,13 @@ class Distill:
         else:
             assert self.out is not None  # checked above
             new_run_folder(self.out)
-            data = self.data or shipped_observations(self.teacher)
+            data, lost = distillation_data(self.teacher, self.data, self.lost)
             process = self.teacher_process()
             run = self.student_run(data, self._student_weights(), process)
-            if self.data is None and self.lost and (lost := shipped_lost(self.teacher)):
-                run = replace(run, beside=(lost, *self.beside))
+            run = replace(run, beside=(*lost, *self.beside))
+            for file in lost:
                 PartialState(cpu=self.cpu).print(
-                    f"With episodes that an earlier student lost ({lost.name}; --no-lost)."
+                    f"With episodes that an earlier student lost ({file.name}; --no-lost)."
                 )
             if note := recipe_note(self.method, process):
                 PartialState(cpu=self.cpu).print(note)

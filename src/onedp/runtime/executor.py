@@ -3,7 +3,8 @@
 A chunk computed from the observation of tick t has one action for each tick from t on. It is usable from tick
 t + ceil(latency x rate), so the actions before that tick are late and dropped. Where actions are deltas (``hold``), or
 the robot waits while the policy thinks (``waits``), one is late only if the robot made another move in its place: a
-robot that stood still meanwhile begins with the first.
+robot that stood still meanwhile begins with the first. For the same reason deltas of ticks that the loop skipped come
+on the ticks after them.
 Executors know ticks only, no clock and no policy: the robot's loop and an evaluation with charged latency drive the
 same ones.
 """
@@ -92,6 +93,7 @@ class ChunkExecutor(ABC):
         self._last: ndarray | None = None
         self._delays: list[int] = []
         self._moved: list[int] = []  # ticks with an action of their own
+        self._postponed: list[int] = []  # for each tick that deltas were moved on by: the tick before the skipped ones
 
     @abstractmethod
     def wants_chunk(self, tick: int) -> bool:
@@ -110,16 +112,35 @@ class ChunkExecutor(ABC):
             raise SpecError(f"A chunk observed at tick {observed} cannot be usable at tick {usable} before it.")
         delay = usable - observed
         self._moved = [tick for tick in self._moved if tick >= observed]
+        self._postponed = [tick for tick in self._postponed if tick >= observed]
         late = len(self._moved) if self.waits or self.moves_by_deltas else delay
         self.counters.dropped += min(late, len(chunk))
         self.seams.chunks += 1
         self.seams.delay_ticks += delay
         self._delays = [*self._delays[1 - REMEMBERED_DELAYS :], delay]
-        old = self.tail(observed + late)
+        old = self.tail(observed + late + len(self._postponed))
         if old is not None and late < len(chunk):
             self.seams.joints += 1
             self.seams.jump += float(np.linalg.norm(chunk[late].astype(np.float64) - old[0]))
         self._chunk, self._begin, self._observed = chunk, usable - late, observed
+
+    def skip(self, tick: int, ticks: int) -> None:
+        """The loop was busy after ``tick`` for so many ``ticks``, on which the robot was told nothing.
+
+        A position of one of them is out of date; a delta is not, since the robot has not moved by it, so what is left
+        of the chunk comes so many ticks later.
+        """
+        self.counters.deadline_misses += ticks
+        if self.moves_by_deltas and self._executes(tick + 1):
+            self._postponed += [tick] * ticks
+            self._postpone(ticks)
+
+    def _executes(self, tick: int) -> bool:
+        """Whether the chunk has an action for ``tick`` that is to be executed."""
+        return self.tail(tick) is not None
+
+    def _postpone(self, ticks: int) -> None:
+        self._begin += ticks
 
     def tail(self, tick: int) -> Float32[ndarray, "n da"] | None:
         """Actions of the newest chunk for ``tick`` and after; None when it has none."""
@@ -168,8 +189,15 @@ class SynchronousExecutor(ChunkExecutor):
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
         """The chunk's action for ``tick``, else what holds the robot, else None."""
-        tail = self.tail(tick) if tick < self._end else None
+        tail = self.tail(tick) if self._executes(tick) else None
         return self._count(tick, None if tail is None else tail[0])
+
+    def _executes(self, tick: int) -> bool:
+        return tick < self._end and super()._executes(tick)
+
+    def _postpone(self, ticks: int) -> None:
+        super()._postpone(ticks)
+        self._end += ticks
 
 
 class DropLateExecutor(ChunkExecutor):
@@ -196,6 +224,10 @@ class EnsembleExecutor(DropLateExecutor):
         """Keep it until its last action is over."""
         super().deliver(chunk, observed, usable)
         self._chunks.append((self._begin, chunk))
+
+    def _postpone(self, ticks: int) -> None:
+        super()._postpone(ticks)
+        self._chunks = [(begin + ticks, chunk) for begin, chunk in self._chunks]
 
     def action(self, tick: int) -> Float32[ndarray, " da"] | None:
         """Mean with the weights exp(-m i), i = 0 for the oldest chunk."""

@@ -207,3 +207,48 @@ def test_deltas_are_late_where_others_were_executed_in_their_place():
     assert asked == [0, 4, 8, 12]
     assert actions == [None] * 4 + [0, 1, 2, 3, 8, 0, 0, 0, 9, 10, 11, 12]  # of which one delta was executed by then
     assert short.counters == Counters(executed=9, dropped=5, repeated=3, starved=4)
+
+
+@pytest.mark.parametrize("name", ["drop-late", "ensemble", "rtc"])
+def test_deltas_of_skipped_ticks_come_later_and_positions_of_them_never(name):
+    actions = {}
+    for hold in (stand_still, None):
+        executor = make_executor(name, SPEC, 5, hold=hold)
+        executor.deliver(chunk(1), observed=0, usable=0)
+        told = [executor.action(0), executor.action(1)]
+        executor.skip(1, 2)  # ticks 2 and 3
+        told += [executor.action(tick) for tick in range(4, 8)]
+        actions[hold] = [float(action[0]) for action in told if action is not None]
+        assert executor.counters.deadline_misses == 2
+    assert actions == {stand_still: [1, 2, 3, 4, 5, 0], None: [1, 2, 5, 5, 5, 5]}
+
+
+@pytest.mark.parametrize(("name", "late"), [("drop-late", 2), ("sync", 0)])
+def test_seams_are_compared_at_the_same_place_of_the_plan_though_a_tick_was_skipped(name, late):
+    executor = make_executor(name, SPEC, 1 if name == "sync" else 2, hold=stand_still)
+    executor.deliver(chunk(0), observed=0, usable=0)
+    executor.action(0)
+    executor.action(1)
+    executor.skip(1, 1)
+    executor.action(3)
+    executor.deliver(chunk(1), observed=1, usable=4)  # made where the first chunk had its second action, 1
+    assert executor.counters.dropped == late
+    assert executor.seams == Seams(chunks=2, delay_ticks=3, joints=1)
+    new = executor.action(4)
+    assert new is not None
+    assert new[0] == 1 + late
+
+
+def test_a_robot_that_waits_loses_no_delta_to_skipped_ticks():
+    executor = make_executor("sync", SPEC, 3, hold=stand_still)
+    executor.deliver(chunk(1), observed=0, usable=0)
+    assert executor.action(0) is not None
+    executor.skip(0, 4)
+    assert not executor.wants_chunk(5)
+    told = [executor.action(tick) for tick in range(5, 8)]
+    assert [float(action[0]) for action in told if action is not None] == [2, 3, 0]
+    assert executor.wants_chunk(8)
+    executor.skip(7, 2)  # while it stands still there is nothing to postpone
+    held = executor.action(10)
+    assert held is not None
+    assert held[0] == 0

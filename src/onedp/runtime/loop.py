@@ -98,7 +98,8 @@ class ControlLoop:
             if action is not None:
                 self.robot.act(self.limiter(action))
             now = math.floor((self.clock.now() - start) * rate + ROUNDING_TICKS)
-            self.executor.counters.deadline_misses += max(0, min(now, ticks) - tick - 1)
+            if missed := max(0, min(now, ticks) - tick - 1):
+                self.executor.skip(tick, missed)
             tick = max(now, tick + 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -112,6 +112,14 @@ def test_a_loop_that_is_late_skips_ticks_and_stays_in_time():
     loop, robot = make(0.0, slow_ticks={1: 0.23})  # acting at tick 1 lasts into tick 3
     loop.run(ticks=6)
     assert robot.commands == [(0, 0), (1, 1), (3.3, 3), (4, 4), (5, 5)]
+    assert loop.executor.counters.deadline_misses == 1
+
+
+def test_deltas_of_skipped_ticks_are_executed_later():
+    loop, robot = make(0.0, slow_ticks={1: 0.23})
+    loop = replace(loop, executor=SynchronousExecutor(SPEC, hold=lambda last: last * 0))
+    loop.run(ticks=6)
+    assert robot.commands == [(0, 0), (1, 1), (3.3, 2), (4, 4), (5, 5)]  # 2 of the first chunk, which executes three
     assert loop.executor.counters.deadline_misses == 1
 
 

@@ -38,3 +38,15 @@ def shipped_lost(teacher: str) -> Path | None:
     manifest = read_manifest(resolve_artifact(teacher))
     name = LOST.get((manifest.task, manifest.process["kind"]))
     return None if name is None else _SHIPPED / name
+
+
+def distillation_data(teacher: str, given: Path | None = None, lost: bool = True) -> tuple[Path, tuple[Path, ...]]:
+    """Files that ``teacher`` is distilled on unless told otherwise: its observations, and what goes beside them.
+
+    ``given``: the user's own, which stand alone. ``lost``: beside shipped ones also the shipped lost episodes, where
+    there are any. Raises ``OneDPError`` when there are no observations.
+    """
+    if given is not None:
+        return given, ()
+    beside = shipped_lost(teacher) if lost else None
+    return shipped_observations(teacher), () if beside is None else (beside,)
