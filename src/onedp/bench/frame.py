@@ -37,7 +37,8 @@ class Trained:
     digest: str
     """Of its weights."""
     numbers: Numbers
-    """steps, wall_seconds, cpu_seconds, passes: of the training; None in what a foreign policy does not tell."""
+    """steps, wall_seconds, cpu_seconds, passes: of the training; None in what a foreign policy does not tell.
+    teacher_cpu_seconds: what the teacher's training would have taken at the time of this one, where it was timed."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,12 @@ class Lab(ABC):
         """What else results.json and the page say of the set-up."""
 
     def relative_cost(self, contestant: Contestant, trained: Trained) -> dict[str, float | None]:
-        """The training's cost and its ratios to the teacher's: counted passes and seconds."""
-        teacher = self.teacher(contestant.process).numbers
+        """The training's cost and its ratios to the teacher's: counted passes and seconds.
+
+        A run that knows how many processor seconds the teacher would have taken beside it is compared with that.
+        """
+        teacher = dict(self.teacher(contestant.process).numbers)
+        teacher["cpu_seconds"] = trained.numbers.get("teacher_cpu_seconds") or teacher.get("cpu_seconds")
         ratios: dict[str, float | None] = {}
         for key, name in (("passes", "passes_ratio"), ("cpu_seconds", "cpu_ratio"), ("wall_seconds", "wall_ratio")):
             mine, theirs = trained.numbers.get(key), teacher.get(key)

@@ -63,6 +63,15 @@ def test_methods_have_a_row_for_each_budget_and_teachers_and_rivals_without_one_
     assert rows[1].mean("cpu_ratio") is None  # not made up where it was not measured
 
 
+def test_time_is_compared_with_the_teacher_s_of_the_same_hour_where_it_was_timed(monkeypatch):
+    lab, contestant = CountingLab(), parse_contestants(["onedp-s"])[0]
+    timed = Trained(Path("x"), "x", {"cpu_seconds": 30.0, "teacher_cpu_seconds": 120.0})
+    assert lab.relative_cost(contestant, timed)["cpu_ratio"] == 0.25
+    monkeypatch.setattr(lab, "teacher", lambda process: Trained(Path(process), "t", {"cpu_seconds": 60.0}))
+    assert lab.relative_cost(contestant, timed)["cpu_ratio"] == 0.25
+    assert lab.relative_cost(contestant, Trained(Path("x"), "x", {"cpu_seconds": 30.0}))["cpu_ratio"] == 0.5
+
+
 def test_what_a_method_keeps_on_the_way_has_rows_before_its_result(monkeypatch):
     lab = CountingLab()
 

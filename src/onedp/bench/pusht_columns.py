@@ -31,7 +31,11 @@ PUSHT_COLUMNS = (
     Column("parameters", "Weights", "weights of the policy", 0),
     Column("steps", "Steps", "training steps", 0),
     Column("passes_ratio", "Passes / teacher", "training passes, counted, over the teacher's"),
-    Column("cpu_ratio", "Time / teacher", "processor seconds of the training over the teacher's, timed here"),
+    Column(
+        "cpu_ratio",
+        "Time / teacher",
+        "processor seconds of the training over the teacher's, whose step is timed before and after it",
+    ),
     Column("wall_ratio", "Wall-clock / teacher", "wall-clock of the training over the teacher's (on its machine)"),
     Column("wall_seconds", "Wall-clock [s]", "of the training, beside whatever else the machine did", 0),
 )

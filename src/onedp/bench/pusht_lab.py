@@ -89,11 +89,7 @@ class PushTLab(Lab):
         steps, batch_size = int(loop["steps"]), int(loop["batch_size"])
         timed = Cell(f"teacher-step-{process}", {"teacher_step": 1, "teacher": digest, "batch_size": batch_size})
 
-        def time_it() -> dict[str, float]:
-            policy, data = load_policy(folder), self._observations(process)
-            return time_teacher_step(policy, process, data, self.task, self._loop(1000, batch_size, 0))
-
-        step = self.store.done(timed, time_it)
+        step = self.store.done(timed, lambda: self._time_teacher(process, batch_size))
         numbers: Numbers = {
             "steps": steps,
             "passes": FORWARD_BACKWARD * batch_size * steps * step["weights"],
@@ -101,6 +97,15 @@ class PushTLab(Lab):
             "wall_seconds": provenance.get("training_seconds"),
         }
         return Trained(folder, digest, numbers)
+
+    def _teacher_seconds(self, process: str) -> float:
+        """Processor seconds that the teacher's training would take now: the machine's speed changes within hours."""
+        loop = read_manifest(self.teacher(process).folder).provenance["run"]["loop"]
+        return float(self._time_teacher(process, loop["batch_size"])["cpu_seconds"] * loop["steps"])
+
+    def _time_teacher(self, process: str, batch_size: int) -> dict[str, float]:
+        policy, data = load_policy(self.options.teachers[process]), self._observations(process)
+        return time_teacher_step(policy, process, data, self.task, self._loop(1000, batch_size, 0))
 
     def trained(self, contestant: Contestant, budget: float, seed: int) -> Trained:
         """A method of the table with its preset, for as many steps as the budget is worth."""
@@ -126,14 +131,18 @@ class PushTLab(Lab):
         folder = self.out / "runs" / self.store.stem(cell)
 
         def make() -> dict[str, Any]:
-            started, stopped = time.process_time(), (folder / "run.json").exists()
+            stopped, before = (folder / "run.json").exists(), self._teacher_seconds(contestant.process)
+            started = time.process_time()
             policy = continued(run, folder) if stopped else begun(run, folder)
+            seconds = round(time.process_time() - started, 3)
+            both = (before + self._teacher_seconds(contestant.process)) / 2
             return {
                 "weights_digest": str(read_manifest(folder / "policy").provenance["weights_digest"]),
                 "numbers": {
                     "steps": steps,
                     "passes": cost["step"] * steps,
-                    "cpu_seconds": None if stopped else round(time.process_time() - started, 3),
+                    "cpu_seconds": None if stopped else seconds,
+                    "teacher_cpu_seconds": both,
                     "wall_seconds": policy.provenance["training_seconds"],
                 },
             }
@@ -146,8 +155,11 @@ class PushTLab(Lab):
         assert contestant.method is not None
         preset = recipe(contestant.method, contestant.preset, contestant.process)
         cost = self._cost(contestant, preset)
-        folder = self.trained(contestant, budget, seed).folder.parent
-        return kept_stages(folder, preset.config.stages, cost, self._steps(contestant, cost, budget))
+        whole = self.trained(contestant, budget, seed)
+        beside = {"teacher_cpu_seconds": whole.numbers.get("teacher_cpu_seconds")}
+        steps = self._steps(contestant, cost, budget)
+        stages = kept_stages(whole.folder.parent, preset.config.stages, cost, steps)
+        return {name: dataclasses.replace(stage, numbers={**stage.numbers, **beside}) for name, stage in stages.items()}
 
     def examined(self, trained: Trained, process: str, sampler: str | None) -> Numbers:
         """Episodes on the same starts, paired with the teacher's, and chunks on held-out observations."""

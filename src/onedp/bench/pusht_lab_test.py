@@ -82,7 +82,8 @@ def test_a_run_from_samplers_to_the_page_and_again_from_what_is_there(lab, monke
         assert number(student, f"{name}_low") < number(student, name) < number(student, f"{name}_high")
     assert number(student, "nfe") == 1
     assert 0.1 < number(student, "passes_ratio") <= 0.2
-    assert number(student, "cpu_ratio") > 0
+    numbers = lab.trained(Contestant.parse("onedp-s"), 0.2, 0).numbers
+    assert number(student, "cpu_ratio") == pytest.approx(numbers["cpu_seconds"] / numbers["teacher_cpu_seconds"])
     assert by_name["denoising"].mean("passes_ratio") == pytest.approx(1.0, rel=0.05)
     assert number(student, "seam_jump") > 0
     assert all(0 <= number(row, "out_of_range") <= 1 for row in rows)

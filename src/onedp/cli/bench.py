@@ -68,9 +68,11 @@ class Bench:
         from onedp.files import require_writable
 
         require_writable(self.out / "results.json")
-        run_bench(self._lab(), contestants, self.budget, range(self.seeds), self.out)
+        rows = run_bench(self._lab(), contestants, self.budget, range(self.seeds), self.out)
         print((self.out / "table.md").read_text())
         print(f"Report: {self.out / 'report.html'}")
+        if rows and not any(row.numbers for row in rows):  # a table in which some rows failed is a result
+            raise OneDPError(f"No row could be made; the first of them: {rows[0].failure}")
 
     def _lab(self) -> Lab:
         if self.task == "two-modes":
