@@ -17,16 +17,19 @@ from onedp.evaluate.results import EvaluationResult
 from onedp.files import replaced_file
 
 COLOURS = ("#1b6ca8", "#c2571a", "#2f8f5b", "#8a4fa3", "#7a7a7a", "#b3a000", "#111111", "#d46a9f")
+LETTER_IN = 0.06
+"""Width of a letter of the small font [in]."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def report(results: Sequence[EvaluationResult], folder: Path) -> None:
-    """``README.md`` with the table, ``latency.png``, and ``executors.png`` where other executors than sync were run."""
+    """``README.md`` with the table, ``latency.png`` of sync, and ``executors.png``, each where such cells are."""
     with replaced_file(folder / "README.md") as temporary:
         parts = [HEADER, side_by_side(results), what_is_added(results), "## All cells", table(results)]
         temporary.write_text("\n\n".join(part.strip("\n") for part in parts if part) + "\n")
     drawn = [row for row in results if math.isfinite(charged_s(row))]
-    draw_latencies([row for row in drawn if executor_of(row) == "sync"], folder / "latency.png")
+    if synchronous := [row for row in drawn if executor_of(row) == "sync"]:
+        draw_latencies(synchronous, folder / "latency.png")
     if any(executor_of(row) != "sync" for row in drawn):
         draw_executors(drawn, folder / "executors.png")
 
@@ -53,7 +56,7 @@ def draw_latencies(results: Sequence[EvaluationResult], path: Path) -> None:
                 _points(lower, x, rows, second, number, "-")
         for axes in (upper, lower):
             axes.set_xscale("log")
-            axes.set_xticks([tick + 10 for tick in ticks], [str(tick) for tick in ticks])
+            axes.set_xticks([tick + 10 for tick in ticks], [str(tick) for tick in ticks], rotation=60, fontsize=7)
             axes.set_xticks([], minor=True)
         lower.set_xlabel("charged latency [ms]")
     _finish(figure, panels, handles, scored, path)
@@ -91,9 +94,10 @@ def draw_executors(results: Sequence[EvaluationResult], path: Path) -> None:
                 handles[how] = _points(upper, x, rows, _success, number, "none")
                 _points(lower, x, rows, second, number, "none")
         labels = [f"{name}\n{-1000 * latency:.0f} ms" for latency, name in places]
-        lower.set_xticks(range(len(places)), labels, rotation=40, ha="right", fontsize=7)
+        lower.set_xticks(range(len(places)), labels, rotation=90, fontsize=7)
         lower.set_xlim(-0.5, len(places) - 0.5)
-    _finish(figure, panels, handles, scored, path)
+    names_in = LETTER_IN * max(len(name) for _, name in places)
+    _finish(figure, panels, handles, scored, path, panels_in=4.6 + names_in)
 
 
 Measure = Callable[[EvaluationResult], tuple[float, float, float]]
@@ -145,17 +149,19 @@ def _points(
     )
 
 
-def _finish(figure: Figure, panels: Any, handles: dict[str, Any], scored: bool, path: Path) -> None:
+def _finish(
+    figure: Figure, panels: Any, handles: dict[str, Any], scored: bool, path: Path, panels_in: float = 5.0
+) -> None:
     """Names of the rows, the legend below, and the file."""
     panels[0, 0].set_ylabel("success")
     panels[1, 0].set_ylabel("score" if scored else "time to success [s]")
     for axes in panels.flat:
         axes.grid(alpha=0.2)
-    entry_in = 0.06 * max(map(len, handles)) + 0.6  # of this font, with its line
+    entry_in = LETTER_IN * max(map(len, handles)) + 0.6  # of this font, with its line
     columns = 2 if len(handles) > 4 and 2 * entry_in <= figure.get_figwidth() else 1
     legend_in = 0.17 * -(-len(handles) // columns) + 0.1
-    figure.set_figheight(5.0 + legend_in)
+    figure.set_figheight(panels_in + legend_in)
     figure.legend(handles.values(), handles.keys(), loc="lower center", fontsize=7, frameon=False, ncols=columns)
-    figure.tight_layout(rect=(0, legend_in / (5.0 + legend_in), 1, 1))
+    figure.tight_layout(rect=(0, legend_in / (panels_in + legend_in), 1, 1))
     with replaced_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:])

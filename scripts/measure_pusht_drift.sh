@@ -1,9 +1,10 @@
 #!/bin/sh
 # The cells of results/realtime with 100 starts: shipped policies, a Consistency Policy of the shipped EDM teacher with a
 # tenth of its training in counted passes (245 steps), and a student that learned to go on from chunks. What is there
-# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, going-on, measured (latencies
-# of this machine), nudged (the T is pushed aside every 4 s on average), slow (DDPM-100), reset or reset-slow
-# (results/realtime-pusht-reset: the T is put elsewhere once, 50 starts), default all. ROWS: another folder for the cells.
+# already is kept. Usage: measure_pusht_drift.sh [WORKSPACE [PART]]; PART: sync, executors, noises (held, and warm from
+# the chunk before), going-on, measured (latencies of this machine), nudged (the T is pushed aside every 4 s on average),
+# slow (DDPM-100), reset or reset-slow (results/realtime-pusht-reset: the T is put elsewhere once, 50 starts), default
+# all. ROWS: another folder for the cells.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -14,6 +15,7 @@ cd "${1:-runs/pusht-drift}"
 
 tasks="pusht-drift@speed=0 pusht-drift@speed=4"
 starts=100
+noises=fresh
 students="pusht-keypoints-onedp-s pusht-keypoints-onedp-d consistency-policy"
 few="consistency-policy@consistency:3 pusht-keypoints-ddpm@ddim:10"
 
@@ -23,7 +25,7 @@ distill() { # teacher, method, steps
 cells() { # latencies, executors, policies; a new chunk every 0.4 s
     # shellcheck disable=SC2086
     "$python" "$root/benchmarks/latency_grid.py" --tasks $tasks --latencies $1 --executors $2 --policies $3 --replan 4 \
-        --starts $starts --workers 1 --folder "$rows"
+        --noises $noises --starts $starts --workers 1 --folder "$rows"
 }
 
 case "$part" in all | sync)
@@ -35,6 +37,12 @@ esac
 case "$part" in all | executors)
     distill pusht-keypoints-edm consistency-policy 245
     cells paper "drop-late rtc ensemble" "$students $few"
+    ;;
+esac
+case "$part" in all | noises)
+    noises="held warm"
+    cells paper drop-late pusht-keypoints-onedp-s
+    noises=fresh
     ;;
 esac
 case "$part" in all | going-on)

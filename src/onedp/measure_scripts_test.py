@@ -22,6 +22,7 @@ SCRIPTS = {
     "measure_pusht_drift.sh": ("work",),
     "measure_pusht_image.sh": ("work/data.zip", "work"),
     "measure_reaction.sh": ("work", "pose-reset"),
+    "measure_rivals.sh": ("work/data.zip", "work"),
     "measure_visited_states.sh": ("work",),
 }
 """Script to arguments."""

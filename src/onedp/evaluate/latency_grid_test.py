@@ -154,6 +154,15 @@ def test_times_are_compared_on_the_starts_that_both_solved(grid):
     assert later_text(solved(100, 0, 0, 0), solved(50, 0, 0, 0)) == "-"
 
 
+def test_a_grid_without_sync_has_its_pictures_too(grid, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "evaluate", cell)
+    options = grid.Options(
+        policies=("a/teacher",), tasks=("pusht-drift",), latencies=("0.02",), executors=("drop-late",), folder=tmp_path
+    )
+    grid.main(options)
+    assert {path.name for path in tmp_path.glob("*.[pm][nd]*")} == {"README.md", "executors.png"}
+
+
 def test_cells_are_never_mixed_up(grid, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "evaluate", cell)
     options = grid.Options(policies=("a/teacher",), tasks=("pusht-drift",), latencies=("0",), folder=tmp_path)
