@@ -2,9 +2,10 @@
 # Rivals on Push-T, 500 test starts each, one training seed: results/pusht-bench (students of the shipped EDM teacher for
 # a tenth of its training) and its folders. The workspace keeps what is done already; call it again to go on.
 # Usage: measure_rivals.sh DEMONSTRATIONS [WORKSPACE [PART]]; PART: students, without-teacher (trained on the
-# demonstrations for the teacher's whole budget; samplers of the teacher beside them), converged (five and ten times the
-# tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing, write the tables of what is there.
-# Each row of without-teacher takes 20 to 60 minutes of a core.
+# demonstrations for the teacher's whole budget; samplers of the teacher beside them), flow-students (one pass of the
+# flow policy of without-teacher), converged (five and ten times the tenth), default all. ROWS: another folder for the
+# results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there. Each row of without-teacher takes
+# 20 to 60 minutes of a core.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -35,6 +36,22 @@ esac
 case "$part" in all | without-teacher)
     bench without-teacher "$rows/without-teacher" \
         edm/heun:10,edm/heun:1,edm/heun:18,edm/mip,edm/cloning,edm/flow-matching,edm/meanflow 1
+    ;;
+esac
+case "$part" in all | flow-students)
+    student() { # name, options of distill...
+        name=$1
+        shift
+        [ -d "$name/policy" ] || "$onedp" distill "$@" --threads 1 --cpu --out "$name"
+        [ -e "$rows/flow-students/$name.json" ] || "$onedp" evaluate "$name" --episodes 500 --first-seed 100000 \
+            --workers 1 --json "$rows/flow-students/$name.json"
+    }
+    mkdir -p "$rows/flow-students"
+    for teacher in without-teacher/runs/edm-flow-matching-0-*/policy; do
+        [ -d "$teacher" ] || continue
+        student flow-student "$teacher" --steps 640
+        student flow-onedp "$teacher"
+    done
     ;;
 esac
 case "$part" in all | converged)
