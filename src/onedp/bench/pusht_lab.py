@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from onedp.bench.cells import Cell, CellStore
 from onedp.bench.contestants import Contestant
 from onedp.bench.cost import FORWARD_BACKWARD, probe_cost, steps_within
 from onedp.bench.frame import Lab, Numbers, Trained
-from onedp.bench.heldout_numbers import HeldoutSettings, heldout_numbers
+from onedp.bench.heldout_numbers import heldout_numbers
 from onedp.bench.pusht_columns import PUSHT_COLUMNS
 from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_step
+from onedp.bench.pusht_options import PushTOptions
 from onedp.bench.pusht_runs import begun, continued, kept_stages
 from onedp.bench.timing import latencies_once
 from onedp.errors import OneDPError
@@ -35,31 +35,6 @@ from onedp.train.run import network_weights
 
 COUNTED_FIRST = ("unet", "mlp")
 """Networks whose passes were counted from the start; old cells of the others hold a cost of 0."""
-
-
-@dataclass(frozen=True)
-class PushTOptions:
-    """What the benchmark of a simulated task stands on."""
-
-    teachers: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {"ddpm": "pusht-keypoints-ddpm", "edm": "pusht-keypoints-edm"}
-    )
-    """Process to a trained policy: a folder or the name of a shipped one."""
-    observations: Path | None = None
-    """What is distilled on; None: the observations that the package ships."""
-    lost: bool = True
-    """Whether the shipped observations have the episodes beside them that a first student of the teacher lost, where
-    there are any (``distillation_data``), as those of ``onedp distill``."""
-    demonstrations: Path | None = None
-    """What methods without a teacher are trained on."""
-    mirror: bool = True
-    """Whether those see the demonstrations' mirror images too, as the shipped teachers did."""
-    episodes: int = 100
-    first_seed: int = 200_000
-    """First start. The default are tuning starts; report numbers on others."""
-    workers: int | None = None
-    ray: str | None = None
-    heldout: HeldoutSettings = dataclasses.field(default_factory=HeldoutSettings)
 
 
 class PushTLab(Lab):
@@ -100,8 +75,9 @@ class PushTLab(Lab):
 
     def _teacher_seconds(self, process: str) -> float:
         """Processor seconds that the teacher's training would take now: the machine's speed changes within hours."""
-        loop = read_manifest(self.teacher(process).folder).provenance["run"]["loop"]
-        return float(self._time_teacher(process, loop["batch_size"])["cpu_seconds"] * loop["steps"])
+        teacher = self.teacher(process)
+        loop = read_manifest(teacher.folder).provenance["run"]["loop"]  # there: teacher() has looked
+        return float(loop["steps"] * self._time_teacher(process, int(loop["batch_size"]))["cpu_seconds"])
 
     def _time_teacher(self, process: str, batch_size: int) -> dict[str, float]:
         policy, data = load_policy(self.options.teachers[process]), self._observations(process)

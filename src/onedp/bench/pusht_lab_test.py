@@ -11,7 +11,8 @@ import pytest
 from onedp.bench import cost, pusht_lab, pusht_runs, timing
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.bench.heldout_numbers import HeldoutSettings, Sampling, exact_solution
-from onedp.bench.pusht_lab import PushTLab, PushTOptions
+from onedp.bench.pusht_lab import PushTLab
+from onedp.bench.pusht_options import PushTOptions
 from onedp.bench.run import run_bench
 from onedp.errors import OneDPError
 from onedp.evaluate.fake_results_test import fake_evaluation

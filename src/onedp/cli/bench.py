@@ -79,7 +79,8 @@ class Bench:
             from onedp.bench.two_modes_lab import TwoModesLab
 
             return TwoModesLab(self.out, make_missing=not self.only_finished)
-        from onedp.bench.pusht_lab import PushTLab, PushTOptions
+        from onedp.bench.pusht_lab import PushTLab
+        from onedp.bench.pusht_options import PushTOptions
         from onedp.cli.console import tell_of_idle_workers
 
         tell_of_idle_workers(self.episodes, self.workers)
