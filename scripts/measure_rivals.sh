@@ -3,9 +3,9 @@
 # a tenth of its training) and its folders. The workspace keeps what is done already; call it again to go on.
 # Usage: measure_rivals.sh DEMONSTRATIONS [WORKSPACE [PART]]; PART: students, without-teacher (trained on the
 # demonstrations for the teacher's whole budget; samplers of the teacher beside them), flow-students (one pass of the
-# flow policy of without-teacher), converged (five and ten times the tenth), default all. ROWS: another folder for the
-# results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there. Each row of without-teacher takes
-# 20 to 60 minutes of a core.
+# flow policy of without-teacher), variants (other networks, an annealed limit, the paper's recipe), converged (five and
+# ten times the tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing for the tables,
+# write them of what is there. Each row of without-teacher takes 20 to 60 minutes of a core.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -52,6 +52,11 @@ case "$part" in all | flow-students)
         student flow-student "$teacher" --steps 640
         student flow-onedp "$teacher"
     done
+    ;;
+esac
+case "$part" in all | variants)
+    bench variants "$rows/variants" \
+        edm/onedp-s+unet-small,edm/onedp-s+mlp,edm/onedp-d-annealed,edm/onedp-s:paper 0.1
     ;;
 esac
 case "$part" in all | converged)
