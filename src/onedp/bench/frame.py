@@ -123,7 +123,7 @@ class Lab(ABC):
 def collect_rows(
     lab: Lab, contestants: Sequence[Contestant], budgets: Sequence[float], seeds: Sequence[int]
 ) -> list[Row]:
-    """Every contestant at every budget that applies to it; a method that fails is a row that says why."""
+    """Every contestant at every budget that applies to it; one that fails is a row that says why."""
     rows = []
     for contestant in contestants:
         if contestant.method is None:
@@ -156,6 +156,8 @@ def _teacher_row(lab: Lab, contestant: Contestant) -> Row:
         numbers = lab.examined(teacher, contestant.process, contestant.sampler)
     except UnfinishedError:
         return Row(name, contestant.text, None, ())
+    except OneDPError as error:
+        return Row(name, contestant.text, None, (), (), f"{type(error).__name__}: {error}")
     return Row(name, contestant.text, None, (), (numbers,), None, teacher, contestant.sampler)
 
 

@@ -12,7 +12,7 @@ from onedp.bench.contestants import parse_contestants
 from onedp.bench.frame import Column, Lab, Trained, collect_rows, with_latencies
 from onedp.bench.output import markdown, results_json
 from onedp.bench.run import run_bench
-from onedp.errors import TrainingError
+from onedp.errors import OneDPError, TrainingError
 
 
 class CountingLab(Lab):
@@ -106,6 +106,21 @@ def test_a_method_that_fails_is_a_row_that_says_so_and_has_no_latency():
     assert with_latencies(lab, rows) == [{}, {"latency_ms_p50": 2.0, "hz": 500.0}]
 
 
+def test_a_teacher_s_sampler_that_fails_is_a_row_too(monkeypatch):
+    lab = CountingLab()
+
+    def examined(trained, process, sampler):
+        if sampler is not None:
+            raise OneDPError("no such episodes")
+        return {"score": 1.0}
+
+    monkeypatch.setattr(lab, "examined", examined)
+    student, teacher = collect_rows(lab, parse_contestants(["onedp-s,ddim:10"]), (0.1,), (0,))
+    assert student.numbers == ({**student.numbers[0], "score": 1.0},)
+    assert (teacher.name, teacher.failure) == ("teacher ddim:10", "OneDPError: no such episodes")
+    assert with_latencies(lab, [student, teacher])[1] == {}
+
+
 def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch, tmp_path):
     lab = CountingLab()
     trained = lab.trained
@@ -122,8 +137,10 @@ def test_what_is_not_finished_is_left_out_seed_by_seed(monkeypatch, tmp_path):
     run_bench(lab, parse_contestants(["onedp-s,onedp-d"]), (0.1,), (0, 1, 2), tmp_path)
     table = (tmp_path / "table.md").read_text()
     assert "| onedp-s, 10 % |" in table
-    assert "onedp-d" not in table  # nothing of it is there yet
+    assert "| onedp-d" not in table  # nothing of it is there yet
+    assert "- onedp-d, 10 %: not finished." in table
     assert json.loads((tmp_path / "results.json").read_text())["not_finished"] == ["onedp-d, 10 %"]
+    assert "<strong>onedp-d, 10 %</strong> is not finished" in (tmp_path / "report.html").read_text()
 
 
 def test_table_and_json_hold_every_row_and_only_columns_with_numbers(tmp_path):

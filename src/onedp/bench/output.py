@@ -43,8 +43,9 @@ def markdown(
     rows: Sequence[Row],
     latencies: Sequence[Mapping[str, float]],
     plots: Sequence[str] = (),
+    unfinished: Sequence[str] = (),
 ) -> str:
-    """The table, the meaning of its columns, the rows that failed, and a line for each of ``plots``."""
+    """The table, the meaning of its columns, the rows that failed or are missing, and a line for each of ``plots``."""
     shown = present(columns, rows, latencies)
     lines = ["| row | " + " | ".join(c.heading for c in shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for row, latency in zip(rows, latencies, strict=True):
@@ -62,6 +63,7 @@ def markdown(
     ]
     lines += [f"- {column.heading}: {column.meaning}." for column in shown]
     lines += [f"- **{row.name} failed**: {row.failure}" for row in rows if row.failure]
+    lines += [f"- {name}: not finished." for name in unfinished]
     if plots:
         lines += ["", "Plots:", "", *(f"- {plot}" for plot in plots)]
     return "\n".join(lines) + "\n"

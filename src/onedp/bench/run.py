@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from onedp.bench.checks import check_samplers
 from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Lab, Row, collect_rows, with_latencies
 from onedp.bench.output import markdown, results_json
+from onedp.errors import OneDPError
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
 from onedp.machine import command_line
@@ -21,10 +23,17 @@ from onedp.report.bench_figures import bench_figures
 def run_bench(
     lab: Lab, contestants: Sequence[Contestant], budgets: Sequence[float], seeds: Sequence[int], out: Path
 ) -> list[Row]:
-    """Make what is missing under ``out`` and write ``results.json``, ``table.md``, ``plots/`` and ``report.html``."""
+    """Make what is missing under ``out`` and write ``results.json``, ``table.md``, ``plots/`` and ``report.html``.
+
+    Raises ``OneDPError`` on a sampler that a policy would not have, and, before anything is written, where nothing is
+    finished and nothing may be made.
+    """
+    check_samplers(contestants)
     rows = collect_rows(lab, contestants, budgets, seeds)
     unfinished = [row.name for row in rows if not (row.numbers or row.failure)]  # only with --only-finished
     rows = [row for row in rows if row.name not in unfinished]
+    if not rows:
+        raise OneDPError(f"Nothing of this is finished in {out}. Leave out --only-finished to make it.")
     latencies = with_latencies(lab, rows)
     facts: dict[str, Any] = {
         "task": lab.task,
@@ -39,6 +48,6 @@ def run_bench(
     figures = bench_figures(lab.columns, rows, latencies, facts.get("references", {}))
     write_figures(out / "plots", figures)
     plots = [f"[{figure.title}](plots/{figure.name}.svg): {figure.caption}." for figure in figures]
-    write_text(out / "table.md", markdown(lab.columns, rows, latencies, plots))
+    write_text(out / "table.md", markdown(lab.columns, rows, latencies, plots, unfinished))
     write_bench_page(out / "report.html", f"Every method on {lab.task}", lab.columns, rows, latencies, figures, facts)
     return rows

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Lab
 from onedp.errors import OneDPError
 
@@ -26,7 +28,8 @@ class Bench:
     """Methods (onedp, onedp-s:paper, edm/onedp, METHOD+NETWORK with a network of its own, METHOD@SAMPLER) and samplers
     of the teacher (ddim:10, heun:18), separated by commas or spaces."""
     budget: tuple[float, ...] = (0.1,)
-    """Shares of the teacher's training that a distillation may cost, in counted network passes; a row for each."""
+    """Shares of the teacher's training that a distillation may cost, in counted network passes; a row for each. Methods
+    without a teacher always get the whole of its training."""
     seeds: int = 3
     """Training seeds of every student."""
     out: Path = Path("bench")
@@ -64,6 +67,8 @@ class Bench:
             raise OneDPError(
                 f"seeds ({self.seeds}) must be at least 1 and every budget above 0 and at most 10, not {self.budget}."
             )
+        if self.task == "pusht-keypoints":
+            self._check_simulation(contestants)
         from onedp.bench.run import run_bench
         from onedp.files import require_writable
 
@@ -73,6 +78,19 @@ class Bench:
         print(f"Report: {self.out / 'report.html'}")
         if rows and not any(row.numbers for row in rows):  # a table in which some rows failed is a result
             raise OneDPError(f"No row could be made; the first of them: {rows[0].failure}")
+
+    def _check_simulation(self, contestants: Sequence[Contestant]) -> None:
+        """What would only be missed after hours."""
+        from onedp.data.hub import PREFIX
+
+        if self.episodes < 1 or (self.workers is not None and self.workers < 1):
+            raise OneDPError(f"episodes ({self.episodes}) and workers ({self.workers}) must be at least 1.")
+        for option, path in (("data", self.data), ("demonstrations", self.demonstrations)):
+            if path is not None and not str(path).startswith(PREFIX) and not path.exists():
+                raise OneDPError(f"--{option} {path} does not exist. Give the folder or file of a data set.")
+        alone = [each.text for each in contestants if not each.needs_teacher]
+        if alone and self.demonstrations is None and not self.only_finished:
+            raise OneDPError(f"{', '.join(alone)} must be trained on demonstrations. Give them with --demonstrations.")
 
     def _lab(self) -> Lab:
         if self.task == "two-modes":

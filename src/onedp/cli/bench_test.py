@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from onedp.bench.frame import Row
@@ -24,3 +26,23 @@ def test_a_table_with_numbers_is_a_result_and_one_without_is_an_error(tmp_path, 
     assert capsys.readouterr().out.count("the table") == 2
     rows.clear()  # with --only-finished, while nothing is
     bench.run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("edm/mip,onedp-s",)}, "edm/mip must be trained on demonstrations. .*--demonstrations"),
+        ({"demonstrations": Path("nowhere.zarr")}, "--demonstrations nowhere.zarr does not exist"),
+        ({"data": Path("nowhere.npz")}, "--data nowhere.npz does not exist"),
+        ({"episodes": 0}, r"episodes \(0\)"),
+        ({"workers": 0}, r"workers \(0\)"),
+        ({"methods": ("onedp-s@foo:3",)}, "onedp-s@foo:3: .*sampler 'foo'"),
+        ({"only_finished": True}, "Nothing of this is finished in .*--only-finished"),
+    ],
+)
+def test_what_could_not_become_a_row_ends_before_anything_is_trained_or_written(changes, message, tmp_path):
+    (tmp_path / "results.json").write_text("kept")
+    with pytest.raises(OneDPError, match=message):
+        Bench("pusht-keypoints", **{"methods": ("onedp-s",), "out": tmp_path, **changes}).run()
+    assert (tmp_path / "results.json").read_text() == "kept"
+    assert not (tmp_path / "table.md").exists()

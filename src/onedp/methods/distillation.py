@@ -54,7 +54,8 @@ class FromPairs(Method):
         clock: Callable[[], float] = time.perf_counter,
     ) -> float:
         """Of the teacher's solutions."""
-        return forecast_pairs(partial(self.make_pairs, nobs), self.pair_count, device, clock)
+        seconds, self._pairs = forecast_pairs(partial(self.make_pairs, nobs), self.pair_count, device, clock)
+        return seconds
 
     def updates(self, step: int) -> tuple[str, ...]:
         """One update a step."""

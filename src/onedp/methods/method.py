@@ -113,7 +113,10 @@ class Method(ABC):
     def preparation_seconds(
         self, nobs: Mapping[str, Any], device: torch.device, clock: Callable[[], float] = time.perf_counter
     ) -> float:
-        """Forecast of what ``prepare`` will take, from a small part of it; changes nothing."""
+        """Forecast of what ``prepare`` will take, from a small part of it.
+
+        Losses may be asked with that part until ``prepare`` makes the whole, so that they can be timed before it.
+        """
         return 0.0
 
     def begin_step(self, step: int) -> None:

@@ -23,7 +23,10 @@ def build(config: MipConfig, setting: Setting) -> Mip:
 
 
 class Mip(Cloning):
-    """Acting eats no noise: the guess, times 1 - noise, is what the second pass reads."""
+    """Acting eats no noise: the guess, times 1 - noise, is what the second pass reads.
+
+    So the paper has it; its authors' code noises the whole chunk, and hands the guess on as it is.
+    """
 
     def __init__(self, config: MipConfig, setting: Setting, denoiser: Denoiser):
         super().__init__(config, setting, denoiser)

@@ -120,7 +120,9 @@ class OneDp(Method):
         """Of the teacher's solutions, if any are needed."""
         if not self.needs_pairs:
             return 0.0
-        return forecast_pairs(partial(self._make_pairs, nobs), self.config.regression_pairs, device, clock)
+        make = partial(self._make_pairs, nobs)
+        seconds, self._pairs = forecast_pairs(make, self.config.regression_pairs, device, clock)
+        return seconds
 
     def _make_pairs(self, nobs: Mapping[str, Tensor | Rows], count: int, generator: torch.Generator) -> PairPool:
         scale = 0.0 if self.config.variant == "d" else self.config.pair_noise_scale

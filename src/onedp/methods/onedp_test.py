@@ -10,8 +10,9 @@ import torch
 
 from onedp.diffusion.analytic import GaussianDenoiser, TwoModeDenoiser
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.few_step_samplers import Euler
 from onedp.diffusion.samplers import Ddim, Heun, OneStep
-from onedp.diffusion.schedule import CosineDdpm, Edm, diffuse, expand_like
+from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, diffuse, expand_like
 from onedp.errors import OneDPError
 from onedp.methods import onedp as onedp_module
 from onedp.methods.config import OptimizerConfig
@@ -49,7 +50,7 @@ def teacher_of(schedule, std=0.2, parameterization="x0"):
 def method_of(schedule, variant, **changes):
     fast = OptimizerConfig(lr=1e-2, betas=(0.0, 0.999))
     config = OneDpConfig(variant=variant, generator=fast, tracker=replace(fast, lr=3e-2), **changes)
-    sampler = Ddim(10, clip=None) if isinstance(schedule, CosineDdpm) else Heun(10, clip=None)
+    sampler = {"ddpm": Ddim, "edm": Heun, "flow": Euler}[schedule.kind](10, clip=None)
     method = OneDp(config, teacher_of(schedule), sampler, steps=500)
     student = method.networks["generator"]
     assert isinstance(student, GaussianDenoiser)
@@ -82,7 +83,7 @@ def student_samples(method, n=4000):
         return method.sampler().generate(student, torch.zeros(n, 1), noise[:, 0] * method.sampler().noise_scale)
 
 
-@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm()])
+@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm(), Flow()])
 def test_stochastic_student_learns_mean_and_spread_of_a_gaussian_teacher(schedule):
     method = method_of(schedule, "s")
     train(method, 500)
@@ -91,7 +92,7 @@ def test_stochastic_student_learns_mean_and_spread_of_a_gaussian_teacher(schedul
     assert samples.std(dim=0).mean().item() == pytest.approx(0.2, rel=0.05)
 
 
-@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm()])
+@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm(), Flow()])
 def test_deterministic_student_learns_the_mean_and_has_no_spread(schedule):
     method = method_of(schedule, "d")
     train(method, 500)
@@ -112,7 +113,11 @@ def test_flipped_sign_diverges(variant):
 @pytest.mark.parametrize("variant", ["s", "d"])
 @pytest.mark.parametrize(
     ("schedule", "times", "names"),
-    [(CosineDdpm(), [2, 30, 65, 95], ("eps", "x0", "v")), (Edm(), [0.05, 0.5, 2.5, 10.0], ("eps", "x0", "edm"))],
+    [
+        (CosineDdpm(), [2, 30, 65, 95], ("eps", "x0", "v")),
+        (Edm(), [0.05, 0.5, 2.5, 10.0], ("eps", "x0", "edm")),
+        (Flow(), [0.05, 0.3, 0.7, 0.95], ("eps", "x0", "flow")),
+    ],
 )
 def test_every_parameterisation_gives_the_papers_gradient(variant, schedule, times, names):
     """eps, x0, v and EDM forms agree with alpha sigma (eps_teacher - eps_student) on the same x."""

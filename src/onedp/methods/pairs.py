@@ -104,15 +104,15 @@ def make_pairs(
 
 def forecast_pairs(
     make: Callable[[int, torch.Generator], PairPool], count: int, device: torch.device, clock: Callable[[], float]
-) -> float:
-    """Seconds that ``make(count, ...)`` will take, from one batch of them; its draws are its own."""
+) -> tuple[float, PairPool]:
+    """Seconds that ``make(count, ...)`` will take, from one batch of them, and that batch; its draws are its own."""
     sample = min(count, PAIR_BATCH)
     make(min(count, 8), torch.Generator(device).manual_seed(0))  # what only the first pass costs is left out
     _finish_kernels(device)
     start = clock()
-    make(sample, torch.Generator(device).manual_seed(0))
+    pool = make(sample, torch.Generator(device).manual_seed(0))
     _finish_kernels(device)
-    return (clock() - start) * count / sample
+    return (clock() - start) * count / sample, pool
 
 
 def _finish_kernels(device: torch.device) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from onedp.diffusion.analytic import GaussianDenoiser, TwoModeDenoiser
 from onedp.diffusion.denoiser import Denoiser
+from onedp.diffusion.draws import normal
 from onedp.diffusion.few_step_samplers import Euler
 from onedp.diffusion.samplers import Heun
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, ddim_step, diffuse, expand_like
@@ -23,6 +24,7 @@ from onedp.methods.distillation import gradient_at, ode_step, pseudo_huber
 from onedp.methods.fisher import fisher_loss
 from onedp.methods.meanflow import average_velocity_target
 from onedp.methods.method import Batch, Method, Setting
+from onedp.methods.mip import Mip
 from onedp.methods.onedp import OneDp
 from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.progressive import Progressive, stage_ends, two_step_target
@@ -276,6 +278,21 @@ def test_methods_without_a_teacher_learn_gaussian_data(config, steps, spread):
     else:
         assert (found.mean(dim=0) - MEAN).abs().max() < 0.05
         assert found.std(dim=0).max() == 0  # no noise goes in
+
+
+def test_mips_loss_is_that_of_its_paper():
+    """|f(0) - a|^2 / 0.9^2 + |f(0.9 a + 0.1 eps) - a|^2 / 0.1^2, each averaged over the chunk."""
+    method = cast(Mip, build_method(MipConfig(), setting_of(1)))
+    denoiser = GaussianDenoiser(Flow(), MEAN, STD)
+    batch, cond = gaussian_batch(torch.Generator().manual_seed(1)), torch.zeros(N, 1)
+    actions = cast(torch.Tensor, batch.nactions)
+    loss = method.cloning_loss(denoiser, batch, actions, torch.Generator().manual_seed(3))
+    eps = normal(actions.shape, torch.Generator().manual_seed(3))
+    late, early = (torch.full((len(actions),), t) for t in (1.0, 0.1))
+    first = denoiser.x0(torch.zeros_like(actions), late, cond) - actions
+    second = denoiser.x0(0.9 * actions + 0.1 * eps, early, cond) - actions
+    expected = first.square().mean() / 0.81 + second.square().mean() / 0.01
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize("config", [CloningConfig(), MipConfig(), MeanFlowConfig()])

@@ -48,15 +48,19 @@ class Forecast:
     """With the seconds of one step each, diagnostics and checkpoints left out."""
     memory_bytes: int
     """The process's memory (of the GPU, where there is one) at its largest."""
+    preparation: float = 0.0
+    """Seconds before the first step, for the teacher's solutions."""
 
     @property
     def seconds(self) -> float:
-        """Of all phases."""
-        return sum(phase.steps * each for phase, each in self.phases)
+        """Of all that is yet to come."""
+        return self.preparation + sum(phase.steps * each for phase, each in self.phases)
 
     def text(self) -> str:
         """One sentence for people."""
         parts = ", ".join(f"{phase.steps:,} x {' + '.join(phase.updates)}" for phase, _ in self.phases)
+        if self.preparation > 0:
+            parts = f"the teacher's solutions ({in_words(self.preparation)}), {parts}"
         return (
             f"Forecast: {in_words(self.seconds)} for {parts}, diagnostics not counted; "
             f"{self.memory_bytes / 1e9:.1f} GB of memory."
@@ -78,8 +82,11 @@ def forecast(
     accelerator: Accelerator,
     first_step: int = 0,
     clock: Callable[[], float] = time.perf_counter,
+    preparation: float = 0.0,
 ) -> Forecast:
-    """Time and memory of the steps from ``first_step`` to the end; ``method`` must be prepared.
+    """Time and memory of the steps from ``first_step`` to the end, and of ``preparation`` [s] before them.
+
+    ``method`` must be prepared, or have forecast its preparation.
 
     Memory: what the process has now, gradients and moments of every optimizer, and what the largest update keeps for
     its backward pass. Only the last of these depends on the batch.
@@ -93,7 +100,8 @@ def forecast(
     moments = sum(2 * _bytes(method.networks[role.network].parameters()) for role in method.optimizers.values())
     in_use = torch.cuda.memory_allocated() if accelerator.device.type == "cuda" else psutil.Process().memory_info().rss
     method.begin_step(first_step)
-    return Forecast(tuple(zip(phases, seconds, strict=True)), in_use + trained + moments + probe.activations)
+    memory = in_use + trained + moments + probe.activations
+    return Forecast(tuple(zip(phases, seconds, strict=True)), memory, preparation)
 
 
 class _Probe:

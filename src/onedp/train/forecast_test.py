@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from onedp.methods.config import DenoisingConfig
 from onedp.methods.onedp_config import OneDpConfig
-from onedp.methods.pairs import forecast_pairs
+from onedp.methods.pairs import PairPool, forecast_pairs
 from onedp.nets.config import MlpConfig, UnetConfig
 from onedp.train import loop as loop_module
 from onedp.train.config import LoopConfig, StudentRun, TeacherRun
@@ -29,8 +29,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Forecast]:
     real = loop_module.forecast
     ticks = itertools.count()
 
-    def kept(method, data, config, accelerator, first_step):
-        made.append(real(method, data, config, accelerator, first_step, lambda: float(next(ticks))))
+    def kept(method, data, config, accelerator, first_step=0, preparation=0.0):
+        ticking = lambda: float(next(ticks))  # noqa: E731
+        made.append(real(method, data, config, accelerator, first_step, ticking, preparation))
         return made[-1]
 
     monkeypatch.setattr(loop_module, "SHORTEST_RUN", 1)
@@ -63,12 +64,12 @@ def test_phases_are_counted_and_added_up(tmp_path, demonstrations, seen, capsys)
         Phase(("tracker",), 2, 1),
         Phase(("tracker", "generator"), 3, 3),
     ]
-    assert student.seconds == 2 * 2 + 1 * 2 + 3 * 4  # a tick for an update and one for its optimizer
+    assert student.seconds - student.preparation == 2 * 2 + 1 * 2 + 3 * 4  # a tick for an update, one for its optimizer
+    assert student.preparation > 0
     assert student.memory_bytes > teacher.memory_bytes / 2 > 10e6
     assert "3 x tracker + generator" in student.text()
     said = capsys.readouterr().out
-    assert "Forecast: 18 s for 2 x regression, 1 x tracker, 3 x tracker + generator" in said
-    assert said.index("for the teacher's solutions") < said.index("Forecast: 18 s")
+    assert "Forecast: 18 s for the teacher's solutions (0 s), 2 x regression, 1 x tracker, 3 x tracker" in said
 
 
 def test_the_preparation_is_forecast_from_one_batch_of_it():
@@ -79,10 +80,12 @@ def test_the_preparation_is_forecast_from_one_batch_of_it():
         """Half a second a pair, and once what only the first pass costs."""
         now[0] += 0.5 * count + (0 if counts else 100)
         counts.append(count)
+        return PairPool({}, torch.zeros(count, 4, 2), torch.zeros(count, 4, 2), 0.0)
 
-    assert forecast_pairs(make, 10_000, torch.device("cpu"), lambda: now[0]) == 5_000
+    seconds, pool = forecast_pairs(make, 10_000, torch.device("cpu"), lambda: now[0])
+    assert (seconds, len(pool.noise)) == (5_000, 256)
     assert counts == [8, 256]
-    assert forecast_pairs(make, 3, torch.device("cpu"), lambda: now[0]) == 1.5
+    assert forecast_pairs(make, 3, torch.device("cpu"), lambda: now[0])[0] == 1.5
 
 
 def test_memory_grows_with_the_batch(tmp_path, demonstrations, seen):

@@ -25,7 +25,7 @@ from onedp.errors import OneDPError, TrainingError
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.method import Batch, Method
 from onedp.train.config import LoopConfig
-from onedp.train.forecast import SHORTEST_RUN, forecast, in_words
+from onedp.train.forecast import SHORTEST_RUN, forecast
 from onedp.train.loader import BatchLoader, loader_numbers, loader_report
 from onedp.train.metrics_log import MetricsLog
 from onedp.train.processes import announce, share_of
@@ -146,17 +146,17 @@ def _prepare(
     """All before the first step: the method's own preparation, counted in the run's cost once, and the forecast."""
     generator = keyed_generator(config.seed, step=-2, device=accelerator.device)
     nobs = data.training_observations(accelerator.device)
-    if state.step == 0 and config.steps >= SHORTEST_RUN and accelerator.is_main_process:
+    announce(accelerator, config.batch_size)
+    foretold = config.steps - state.step >= SHORTEST_RUN
+    if foretold and state.step == 0:
         expected = method.preparation_seconds(nobs, accelerator.device)
-        if expected > 0:
-            accelerator.print(f"Before the first step: {in_words(expected)} for the teacher's solutions.")
+        accelerator.print(forecast(method, data, config, accelerator, preparation=expected).text())
     key = hashlib.sha256(json.dumps(run, sort_keys=True, default=str).encode()).hexdigest()
     with accelerator.main_process_first():
         seconds = method.prepare(nobs, out, key, generator)
     if state.step == 0:
         state.seconds += seconds
-    announce(accelerator, config.batch_size)
-    if config.steps - state.step >= SHORTEST_RUN:
+    elif foretold:
         accelerator.print(forecast(method, data, config, accelerator, state.step).text())
 
 

@@ -1,0 +1,46 @@
+"""What a benchmark refuses before it trains anything: samplers that a policy of that kind does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onedp.bench.contestants import Contestant
+from onedp.diffusion.sampler_table import check_sampler, parse_sampler
+from onedp.diffusion.samplers import OneStep
+from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, Schedule
+from onedp.errors import OneDPError
+from onedp.methods.config import DenoisingConfig
+from onedp.methods.table import METHODS, recipe
+
+SCHEDULES: dict[str, Schedule] = {"ddpm": CosineDdpm(), "edm": Edm(), "flow": Flow()}
+OF_ONE_STEP = ("onedp", "regression", "going-on", "gaussian", "cloning", "act")
+"""Kinds of methods whose policy answers at one noise level only."""
+
+
+def check_samplers(contestants: Sequence[Contestant]) -> None:
+    """Raise ``OneDPError`` on the first sampler that its policy could not act with once it is trained."""
+    for contestant in contestants:
+        if contestant.sampler is None:
+            continue
+        schedule = SCHEDULES[_process(contestant)]
+        try:
+            sampler = parse_sampler(contestant.sampler, schedule)
+            check_sampler(sampler, schedule)
+        except OneDPError as error:
+            raise OneDPError(f"{contestant.text}: {error}") from error
+        if contestant.method is None or isinstance(sampler, OneStep):
+            continue
+        if METHODS[contestant.method].preset.config.kind in OF_ONE_STEP:
+            raise OneDPError(
+                f"{contestant.text}: {contestant.method} makes a policy of one step, which answers at one noise level "
+                "only. Write @one-step, @one-step:LEVEL or @one-step:LEVEL:NOISE, or leave the sampler out."
+            )
+
+
+def _process(contestant: Contestant) -> str:
+    """Noise process of the policy that acts: the teacher's, or its own where it has no teacher."""
+    if contestant.needs_teacher:
+        return contestant.process
+    assert contestant.method is not None
+    config = recipe(contestant.method, contestant.preset, contestant.process).config
+    return config.process if isinstance(config, DenoisingConfig) else "flow"
