@@ -22,7 +22,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 POLICIES = (  # title, end of the policy's name, sampler, the paper's latency in seconds
     ("DDPM-100", "ddpm", "ddpm:100", 0.669),
     ("DDIM-10", "ddpm", "ddim:10", 0.075),
-    ("Consistency Policy, 3 passes", "consistency-policy", "consistency:3", 0.0286),
+    ("Consistency Policy, 3 passes", "consistency-policy", "consistency:3", 0.0288),
     ("Consistency Policy, 1 pass", "consistency-policy", "consistency:1", 0.016),
     ("OneDP-S", "onedp-s", "one-step", 0.016),
     ("OneDP-D", "onedp-d", "one-step", 0.016),

@@ -77,13 +77,14 @@ def draw_executors(results: Sequence[EvaluationResult], path: Path) -> None:
     figure, panels = _figure(tasks)
     handles: dict[str, Any] = {}
     hows = ["nothing charged", *sorted({how_of(row) for row in results}, key=lambda how: (how != "sync", how))]
+    gap = min(0.12, 0.84 / len(hows))  # all of a place stay inside it
     for (upper, lower), task in zip(panels.T, tasks, strict=True):
         for number, how in enumerate(hows):
             shown = []
             for index, (latency, name) in enumerate(places):
                 wanted = (0.0, "sync") if number == 0 else (-latency, how)
                 shown += [
-                    (index + 0.12 * (number - 2), row)
+                    (index + gap * (number - (len(hows) - 1) / 2), row)
                     for row in results
                     if row.task == task
                     and f"{row.policy} {row.sampler}" == name

@@ -18,7 +18,8 @@ HEADER = """# Charged latency
 
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
-fades it away), in units of the action; none is given where the robot stood still between them. Time to success counts
+fades it away, ensemble executes the mean of both), in units of the action; none is given where the robot stood still
+between them. Time to success counts
 from the start of the episode and is the mean of those that succeeded: where few do, they are the easy ones, so the
 column behind it compares with the cell without latency on the starts that both solved. The passes that rtc adds (a
 backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose among
@@ -117,7 +118,6 @@ def table(results: Sequence[EvaluationResult]) -> str:
         low, high = row.success_ci95
         score_low, score_high = row.score_ci95
         ticks = timing.executed + timing.repeated + timing.starved
-        jump = None if how_of(row) == "sync" and charged_s(row) > 0 else timing.seam_jump
         lines.append(
             f"| {row.task} | {row.policy} | {row.sampler} | {_time(charged_s(row))} | "
             f"{how_of(row)} | {timing.replan_steps} | "
@@ -127,7 +127,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
             f"{row.score_mean:.3f} [{score_low:.3f}, {score_high:.3f}] | "
             f"{_with_interval(time_to_success(row))} | {_against_sync(row, results, 0.0, later_text)} | "
             f"{timing.dropped / ticks:.0%} | {timing.repeated / ticks:.0%} | {timing.starved / ticks:.0%} | "
-            f"{'-' if jump is None else f'{jump:.1f}'} |"
+            f"{'-' if timing.jump is None else f'{timing.jump:.1f}'} |"
         )
     return "\n".join([*lines, "", *_budgets(results)])
 

@@ -53,7 +53,7 @@ esac
 # Measured here (results/pusht-keypoints-latency.json): DDIM-10 100 ms, which are 5 ticks, DDPM-100 1.026 s. One pass is
 # one tick, as on the paper's V100.
 case "$part" in all | measured)
-    cells 0.1 "sync drop-late rtc" pusht-keypoints-ddpm@ddim:10
+    cells 0.1 "sync drop-late rtc ensemble" pusht-keypoints-ddpm@ddim:10
     cells 1.026 sync pusht-keypoints-ddpm@ddpm:100
     ;;
 esac
@@ -72,9 +72,9 @@ tasks="pusht-reset pusht-reset@after=30"
 starts=50
 [ -n "${ROWS:-}" ] || rows=$root/results/realtime-pusht-reset
 case "$part" in all | reset)
-    shipped="pusht-keypoints-onedp-s pusht-keypoints-onedp-d pusht-keypoints-ddpm@ddim:10"
-    cells "0 paper" sync "$shipped"
-    cells paper "drop-late rtc" "$shipped"
+    distill pusht-keypoints-edm consistency-policy 245
+    cells "0 paper" sync "$students $few"
+    cells paper "drop-late rtc" "$students $few"
     ;;
 esac
 case "$part" in all | reset-slow)

@@ -209,6 +209,9 @@ def test_charged_results_say_so_wherever_they_appear(validator, tmp_path):
     assert result.timing is not None
     assert result.timing.completion_s == 0.4
     assert (result.timing.delay_ticks, result.timing.seam_jump) == (3.5, 5.0)
+    jumps = [dataclasses.replace(result.timing, executor=each).jump for each in ("sync", "drop-late")]
+    assert jumps == [None, 5.0]  # under sync the robot stood still between two chunks
+    assert dataclasses.replace(result.timing, executor="sync", delay_ticks=0.0).jump == 5.0
     frozen = fake_evaluation(timing=Timing.of(Execution(), SPEC, 10.0, [Counters()], [Seams()], []))
     assert frozen.label == "pusht-keypoints-ddpm@ddim:10"
     comparison = Comparison.build([frozen, result], frozen.label)

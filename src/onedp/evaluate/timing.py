@@ -36,7 +36,7 @@ class Timing:
     repeated: int
     """Ticks on which the last action was held."""
     starved: int
-    """Ticks before the first chunk."""
+    """Ticks on which there was no action yet, not even one to hold."""
     deadline_misses: int
     """Ticks skipped because the loop was late; none in virtual time."""
     chunks: int
@@ -46,7 +46,13 @@ class Timing:
     seams: int
     """Chunks compared with the one before on the first tick that both have an action for."""
     seam_jump: float | None
-    """Distance of these two actions, physical units of the action, mean."""
+    """Distance of these two actions, physical units of the action, mean. Of the chunks as they came: rtc fades it away,
+    ensemble executes their mean."""
+
+    @property
+    def jump(self) -> float | None:
+        """``seam_jump``, but None where the robot stood still between two chunks (sync, unless nothing is charged)."""
+        return None if self.executor == "sync" and self.delay_ticks > 0 else self.seam_jump
 
     @classmethod
     def of(

@@ -41,7 +41,7 @@ class Counters:
     repeated: int = 0
     """Ticks on which the robot was held where the last action brought it, because there was no new one."""
     starved: int = 0
-    """Ticks without any action: none had ever come."""
+    """Ticks on which there was no action yet, not even one to hold: none had come, or only late ones."""
     deadline_misses: int = 0
     """Ticks skipped because the loop itself was busy until the next one began."""
 

@@ -111,6 +111,9 @@ class HistogramLatency:
         if len(samples_s) == 0:
             raise OneDPError("There is no recorded latency to make a histogram of.")
         samples = np.sort(np.asarray(samples_s, dtype=np.float64))
+        wrong = samples[~((samples >= 0) & (samples <= LONGEST_S))]
+        if len(wrong):
+            raise OneDPError(f"A recorded latency is {wrong[0]:g} s; all must be from 0 to {LONGEST_S:g} s.")
         bins = min(bins, len(samples))
         edges = np.quantile(samples, np.linspace(0, 1, bins + 1))
         counts = np.diff(np.round(np.linspace(0, len(samples), bins + 1)).astype(int))

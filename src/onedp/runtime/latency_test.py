@@ -79,6 +79,12 @@ def test_recorded_latencies_are_read(tmp_path):
         ("{", "holds no latencies"),
         ('{"format": "x"}', "has the format 'x'; expected JSON with format 'onedp.latency-histogram/1'"),
         ('{"format": "onedp.latency-histogram/1", "latencies_s": []}', "There is no recorded latency"),
+        ('{"format": "onedp.latency-histogram/1", "latencies_s": [0.1, -0.2]}', "recorded latency is -0.2 s; all must"),
+        ('{"format": "onedp.latency-histogram/1", "latencies_s": [0.1, NaN]}', "recorded latency is nan s"),
+        (
+            '{"format": "onedp.latency-histogram/1", "latencies_s": [0.1, 75]}',
+            "recorded latency is 75 s; all .* 0 to 60",
+        ),
         ('{"format": "onedp.latency-histogram/1", "edges_s": [0, 1], "counts": [0]}', "needs n counts"),
         ('{"format": "onedp.latency-histogram/1", "edges_s": [1, 0], "counts": [3]}', "ascending edges"),
         ('{"format": "onedp.latency-histogram/1", "edges_s": [0, 75], "counts": [3]}', "from 0 to 60"),
