@@ -29,6 +29,10 @@ class Recipe:
     """Of all steps; the tracker alone, between regression and matching. None: the preset's (0.04)."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Optimizer (generator, tracker, regression) to a factor on the preset's rate."""
+    constant: tuple[str, ...] = ()
+    """Optimizers whose rates stay where the preset's fall to zero."""
+    falling: tuple[str, ...] = ()
+    """Optimizers whose rates fall to zero where the preset's stay."""
     regression_warmup: int | None = None
     """Linear warm-up of the regression's rate [steps]; None: the preset's 50, or a twentieth of its steps."""
     acting_noise: float | None = 1.0
@@ -54,6 +58,9 @@ class Recipe:
         for name, factor in self.rates.items():
             optimizer = getattr(config, name)
             changes[name] = dataclasses.replace(optimizer, lr=factor * optimizer.lr)
+        for names, decay in ((self.constant, "constant"), (self.falling, "cosine")):
+            for name in names:
+                changes[name] = dataclasses.replace(changes.get(name, getattr(config, name)), decay=decay)
         if self.regression_warmup is not None:
             optimizer = changes.get("regression", config.regression)
             changes["regression"] = dataclasses.replace(optimizer, warmup_steps=self.regression_warmup)
@@ -114,11 +121,16 @@ LEVERS: dict[str, Recipe] = {
     "regression rate x 3": changed(BASE, rates={"regression": 3.0}),
     "no tracker warm-up": changed(BASE, warmup_share=0.0),
     "two tracker steps": changed(BASE, tracker_updates=2),
+    "five tracker steps": changed(BASE, tracker_updates=5),
+    "rates that do not fall": changed(BASE, constant=("generator", "regression")),
+    "a tracker's rate that falls": changed(BASE, falling=("tracker",)),
     "generator rate x 5": changed(BASE, rates={"generator": 5.0}),
     "tracker rate x 5": changed(BASE, rates={"tracker": 5.0}),
     "both matching rates x 5": changed(BASE, rates={"generator": 5.0, "tracker": 5.0}),
     "levels below 1": changed(BASE, level_high=1.0),
     "levels above 0.1": changed(BASE, level_low=0.1),
+    "small levels weigh more": changed(BASE, level_power=-0.5),
+    "large levels weigh more": changed(BASE, level_power=0.5),
     "last weights, no average": changed(BASE, ema=None),
     "average over 50 steps": changed(BASE, ema=EmaConfig(max_decay=0.98)),
     "normalised gradient": changed(BASE, normalize_gradient=True),

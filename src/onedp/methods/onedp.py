@@ -20,7 +20,7 @@ from torch import Tensor
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.draws import normal
 from onedp.diffusion.samplers import OneStep, Sampler
-from onedp.diffusion.schedule import diffuse, expand_like
+from onedp.diffusion.schedule import NoiseSchedule, diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
 from onedp.methods.consistency import consistency_loss
@@ -222,6 +222,7 @@ class OneDp(Method):
             )
         else:
             gradient = onedp_gradient(actions, t, eps, batch, self.teacher, tracker, config.normalize_gradient)
+        gradient = expand_like(level_weights(self.teacher.schedule, t, config.level_power), gradient) * gradient
         if config.adversarial_weight > 0:
             assert tracker is not None
             doubt = gradient_at(lambda a: realism_loss(tracker, a, t, eps, batch).sum(), actions)
@@ -253,6 +254,12 @@ class OneDp(Method):
         if self.config.matching_noise == "annealed":
             return annealed_noise(step, self.settled_step, self.steps - 1, self.config.acting_noise_scale) * z
         return z
+
+
+def level_weights(schedule: NoiseSchedule, t: Tensor, power: float) -> Float[Tensor, " b"]:
+    """``(sigma / alpha) ** power`` of each sample's level, 1 on average."""
+    weights = (schedule.sigma(t) / schedule.alpha(t).clamp_min(1e-3)) ** power
+    return weights / weights.mean()
 
 
 def onedp_gradient(

@@ -127,6 +127,7 @@ LATER = {
     "noise_gain_lr": 0.01,
     "pair_noise_scale": 1.0,
     "unexecuted_weight": 1.0,
+    "level_power": 0.0,
 }
 """Fields that configs got after results with them were kept, and what they are in those: left out where they are that,
 so that what was finished before is found."""
