@@ -32,9 +32,10 @@ HEADER = """# Success with each policy's own latency, task by task
 Made by `benchmarks/latency_overview.py` from the cells of the grids beside it. Each policy under `sync` (it holds still
 while it thinks): success in a frozen world, then with the paper's latency (DDPM-100 669 ms, DDIM-10 75, Consistency
 Policy 29 and 16, one step 16), which counts as the whole control ticks that it takes. {starts} starts a cell; the grids
-have the intervals. In brackets the latency budget: between which two of the measured latencies, as ticks, less than
-95 % of the success in a frozen world is left (">=": no longer one was measured). With 50 starts a policy that loses
-nothing may miss the 95 % by chance. `-`: not measured, or less than 0.2 to lose.
+have the intervals. In brackets the latency budget: between which two of the measured latencies, as ticks, less than 95
+% of the success in a frozen world is left (">=": no longer one was measured). With 50 starts a policy that loses
+nothing may miss the 95 % by chance. `-`: not measured, or less than 0.2 to lose. All cells of the grids took
+{hours:.1f} hours of wall clock, most of them with one worker beside other work.
 """
 
 
@@ -90,12 +91,12 @@ def _is_charged(row: EvaluationResult, latency_s: float) -> bool:
     return math.isfinite(charged_s(row)) and round(charged_s(row) * row.timing.control_hz, 6) == ticks
 
 
-def page(standing: Mapping[str, Mapping[str, Standing]]) -> str:
-    """Markdown: a row a task, a column a policy."""
+def page(standing: Mapping[str, Mapping[str, Standing]], hours: float) -> str:
+    """Markdown: a row a task, a column a policy. ``hours``: of wall clock, of all cells of the grids."""
     titles = [title for title, *_ in POLICIES]
     starts = sorted({each.frozen.episodes for row in standing.values() for each in row.values()})
     lines = [
-        HEADER.format(starts=" or ".join(map(str, starts))),
+        HEADER.format(starts=" or ".join(map(str, starts)), hours=hours),
         f"| task | {' | '.join(titles)} |",
         "|---|" + "---|" * len(titles),
     ]
@@ -142,7 +143,7 @@ def main(results: Path) -> None:
     cells = [row for folder in sorted(results.glob("realtime*/")) for row in read_cells(folder)]
     standing = standings(cells)
     with replaced_file(results / "realtime-tasks.md") as temporary:
-        temporary.write_text(page(standing))
+        temporary.write_text(page(standing, sum(row.wall_clock_s for row in cells) / 3600))
     draw(standing, results / "realtime-tasks.png")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from latency_pairs import what_is_added
 from latency_tables import HEADER, charged_s, executor_of, how_of, lines_of, side_by_side, table, time_to_success
+from latency_ways import ways_table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,7 +26,14 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def report(results: Sequence[EvaluationResult], folder: Path) -> None:
     """``README.md`` with the table, ``latency.png`` of sync, and ``executors.png``, each where such cells are."""
     with replaced_file(folder / "README.md") as temporary:
-        parts = [HEADER, side_by_side(results), what_is_added(results), "## All cells", table(results)]
+        parts = [
+            HEADER,
+            side_by_side(results),
+            what_is_added(results),
+            ways_table(results),
+            "## All cells",
+            table(results),
+        ]
         temporary.write_text("\n\n".join(part.strip("\n") for part in parts if part) + "\n")
     drawn = [row for row in results if math.isfinite(charged_s(row))]
     if synchronous := [row for row in drawn if executor_of(row) == "sync"]:

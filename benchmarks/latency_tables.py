@@ -19,15 +19,14 @@ HEADER = """# Charged latency
 Made by `benchmarks/latency_grid.py` from the files beside it. Latency: time that was charged, as whole control ticks.
 Dropped, repeated and starved are shares of all ticks; the jump is between two chunks on their first common tick (rtc
 fades it away, ensemble executes the mean of both), in units of the action; none is given where the robot stood still
-between them. Time to success counts
-from the start of the episode and is the mean of those that succeeded: where few do, they are the easy ones, so the
-column behind it compares with the cell without latency on the starts that both solved. The passes that rtc adds (a
-backward pass each) are not charged unless the latency is `measured`; of a one-step policy rtc can only choose among
-four noises and fade over, unless it learned to go on from a chunk (method `going-on`). Intervals are at 95 %; behind a
-paired difference stand the starts that only the first and only the second cell solved, and McNemar's exact p. With few
-such starts the interval is too narrow, and p is what counts; it is not corrected for the number of cells. Without
-latency drop-late does what sync does; where an executor was not run without latency, its budget is measured against
-sync. `latency_ms` in the files depends on what else the machine did.
+between them. Time to success counts from the start of the episode and is the mean of those that succeeded: where few
+do, they are the easy ones, so the column behind it compares with the cell without latency on the starts that both
+solved. The passes that rtc adds (a backward pass each) are not charged unless the latency is `measured`; of a one-step
+policy rtc can only choose among four noises and fade over, unless it learned to go on from a chunk (method `going-on`).
+Intervals are at 95 %; behind a paired difference stand the starts that only the first and only the second cell solved,
+and McNemar's exact p. With few such starts the interval is too narrow, and p is what counts; it is not corrected for
+the number of cells. Without latency drop-late does what sync does; where an executor was not run without latency, its
+budget is measured against sync. `latency_ms` in the files depends on what else the machine did.
 """
 LOWEST_SUCCESS = 0.2
 """Of a policy without latency, for it to have a latency budget."""
@@ -119,7 +118,7 @@ def table(results: Sequence[EvaluationResult]) -> str:
         score_low, score_high = row.score_ci95
         ticks = timing.executed + timing.repeated + timing.starved
         lines.append(
-            f"| {row.task} | {row.policy} | {row.sampler} | {_time(charged_s(row))} | "
+            f"| {row.task} | {row.policy} | {row.sampler} | {time_text(charged_s(row))} | "
             f"{how_of(row)} | {timing.replan_steps} | "
             f"{row.episodes} | {row.success_rate:.2f} [{low:.2f}, {high:.2f}] | "
             f"{_against_sync(row, results, 0.0, paired_text)} | "
@@ -153,7 +152,7 @@ def side_by_side(results: Sequence[EvaluationResult]) -> str:
         still = found.get((task, policy, sampler, replan, 0.0), {}).get("sync")
         if latency > 0:
             numbers = ["" if value is None else f"{value:.2f}" for value in (still, *map(by_how.get, hows))]
-            lines.append(f"| {task} | {policy} | {sampler} | {replan} | {_time(latency)} | {' | '.join(numbers)} |")
+            lines.append(f"| {task} | {policy} | {sampler} | {replan} | {time_text(latency)} | {' | '.join(numbers)} |")
     return "\n".join(lines)
 
 
@@ -171,7 +170,8 @@ def _with_interval(estimate: tuple[float, float, float] | None) -> str:
     return "-" if estimate is None else f"{estimate[0]:.1f} [{estimate[1]:.1f}, {estimate[2]:.1f}]"
 
 
-def _time(latency_s: float) -> str:
+def time_text(latency_s: float) -> str:
+    """Milliseconds of a charged latency."""
     return f"{1000 * latency_s:.0f} ms" if math.isfinite(latency_s) else "no chunk came"
 
 

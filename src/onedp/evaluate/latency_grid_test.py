@@ -41,6 +41,20 @@ def budget(grid):
     return sys.modules["latency_tables"].latency_budget
 
 
+def test_shares_and_entropy_of_ways_are_in_the_report_of_tasks_that_have_two(grid):
+    ways = sys.modules["latency_ways"]
+    went = ["left"] * 25 + ["right"] * 25 + [None] * 50
+    result = dataclasses.replace(fake_evaluation(timing=cell_timing(), episodes=100), task="coffee-lid")
+    episodes = tuple(dataclasses.replace(row, way=way) for row, way in zip(result.per_episode, went, strict=True))
+    table = ways.ways_table([dataclasses.replace(result, per_episode=episodes)])
+    assert "| 0 ms | sync | " in table
+    assert "| 50 | 0.50 [0.37, 0.63] | 1.00 [0.95, 1.00] |" in table
+    one = tuple(dataclasses.replace(row, way="right") for row in result.per_episode)
+    table = ways.ways_table([dataclasses.replace(result, per_episode=one)])
+    assert "| 100 | 0.00 [0.00, 0.04] | 0.00 [0.00, 0.23] |" in table
+    assert ways.ways_table([result]) == ""
+
+
 def cell_timing(hz=50.0):
     return Timing.of(Execution(), PUSHT_KEYPOINTS.spec, hz, [Counters()], [Seams(1, 0)], [])
 

@@ -12,8 +12,8 @@ def way_counts(ways: Iterable[str | None]) -> dict[str, int]:
     return dict(sorted(Counter(way for way in ways if way is not None).items()))
 
 
-def way_entropy(counts: Mapping[str, int]) -> float:
-    """Shannon entropy of the shares [bit]: 0 when all go one way, 1 when two ways are as frequent."""
+def way_entropy(counts: Mapping[str, float]) -> float:
+    """Shannon entropy of the shares of counts [bit]: 0 when all go one way, 1 when two ways are as frequent."""
     total = sum(counts.values())
     return -sum(n / total * math.log2(n / total) for n in counts.values() if n) + 0.0
 
