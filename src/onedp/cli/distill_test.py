@@ -27,8 +27,12 @@ def test_the_recommended_recipe_of_the_teachers_process_is_the_default(process: 
     assert run.loop.steps == recipe("onedp").steps
 
 
-@pytest.mark.parametrize("process", ["ddpm", "edm", "flow"])
-def test_a_recipe_that_was_not_measured_for_the_teachers_process_says_so(process, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("process", "method"), [("ddpm", "onedp-s"), ("edm", "onedp-s"), ("flow", "onedp-s"), ("flow", "onedp")]
+)
+def test_a_recipe_that_was_not_measured_for_the_teachers_process_says_so(
+    process, method, tmp_path, monkeypatch, capsys
+):
     rng = np.random.default_rng(0)
     data = tmp_path / "data.npz"
     arrays = {"state": rng.uniform(100, 400, (60, 5)), "action": rng.uniform(100, 400, (60, 2))}
@@ -39,11 +43,11 @@ def test_a_recipe_that_was_not_measured_for_the_teachers_process_says_so(process
     capsys.readouterr()
     begun: list[StudentRun] = []
     monkeypatch.setattr("onedp.train.run.distill_student", lambda run, out: begun.append(run))
-    Distill(str(tmp_path / "teacher"), data=data, out=tmp_path / "student", cpu=True).run()
+    Distill(str(tmp_path / "teacher"), method=method, data=data, out=tmp_path / "student", cpu=True).run()
     assert len(begun) == 1
     said = [line for line in capsys.readouterr().out.splitlines() if "measured" in line]
-    expected = "No recipe of onedp was measured for teachers of the process 'flow'; it takes the one for DDPM teachers."
-    assert said == ([expected] if process == "flow" else [])
+    expected = "No recipe of onedp-s was measured for teachers of the process 'flow'; it takes that for DDPM teachers."
+    assert said == ([expected] if (process, method) == ("flow", "onedp-s") else [])
 
 
 def test_the_regression_has_a_rate_of_its_own():

@@ -34,10 +34,9 @@ class MethodEntry:
     """Other recipes by name."""
     by_process: Mapping[str, Preset] = field(default_factory=dict)
     """What ``preset`` is for a teacher of another noise process, where that makes a difference."""
+    measured: tuple[str, ...] = ("ddpm", "edm")
+    """Noise processes of the teachers that the recipe was tried on."""
 
-
-MEASURED_PROCESSES = ("ddpm", "edm")
-"""Noise processes of the teachers that the recipes were tried on."""
 
 _ONEDP = "onedp.methods.onedp:build"
 _DENOISING = "onedp.methods.denoising:build"
@@ -57,6 +56,7 @@ METHODS: dict[str, MethodEntry] = {
         presets.ONEDP,
         presets={"paper": presets.ONEDP_S_PAPER},
         by_process={"edm": presets.ONEDP_EDM},
+        measured=("ddpm", "edm", "flow"),  # of flow as it is, not tuned (results/pusht-bench/flow-students)
     ),
     "onedp-s": MethodEntry(
         "stochastic, keeps the teacher's modes", _ONEDP, presets.ONEDP_S, presets={"paper": presets.ONEDP_S_PAPER}
@@ -135,11 +135,9 @@ so that what was finished before is found."""
 
 def recipe_note(name: str, process: str) -> str | None:
     """What to know of the recipe of the method ``name`` for teachers of a noise process; None: nothing."""
-    if process in MEASURED_PROCESSES or process in METHODS[name].by_process:
+    if process in METHODS[name].measured:
         return None
-    return (
-        f"No recipe of {name} was measured for teachers of the process '{process}'; it takes the one for DDPM teachers."
-    )
+    return f"No recipe of {name} was measured for teachers of the process '{process}'; it takes that for DDPM teachers."
 
 
 def build_method(config: MethodConfig, setting: Any) -> Any:
