@@ -11,6 +11,7 @@ from onedp.bench.cells import UnfinishedError
 from onedp.bench.contestants import parse_contestants
 from onedp.bench.frame import Column, Lab, Trained, collect_rows, with_latencies
 from onedp.bench.output import markdown, results_json
+from onedp.bench.plan import plan
 from onedp.bench.run import run_bench
 from onedp.errors import OneDPError, TrainingError
 
@@ -97,6 +98,23 @@ def test_what_a_method_keeps_on_the_way_has_rows_before_its_result(monkeypatch):
     first, *_, last = collect_rows(lab, parse_contestants(["progressive"]), (0.1,), (0,))
     assert (first.numbers, first.failure) == ((), None)
     assert last.numbers
+
+
+def test_the_plan_counts_trainings_and_the_teachers_time(monkeypatch):
+    lab, seeds = CountingLab(), (0, 1)
+    assert plan(lab, parse_contestants(["ddim:10"]), (0.1,), seeds) is None
+    contestants = parse_contestants(["onedp-s,onedp-s@one-step:65:1,onedp-d,edm/onedp-s,denoising,ddim:10"])
+    text = plan(lab, contestants, (0.02, 0.1), seeds)
+    assert text == (
+        "Plan: 14 trainings that cost 2.72 times a teacher's; evaluation comes on top. What is finished already is not made "
+        "again."
+    )
+    monkeypatch.setattr(lab, "teacher", lambda process: Trained(Path(process), "t", {"cpu_seconds": 1000.0}))
+    several, one = (
+        plan(lab, each, budgets, seeds) for each, budgets in ((contestants, (0.02, 0.1)), ([contestants[0]], (0.1,)))
+    )
+    assert "cost 2.72 times a teacher's, about 45 min on one thread; evaluation" in str(several)
+    assert str(one).startswith("Plan: 2 trainings that cost 0.2 times a teacher's, about 3 min on one thread")
 
 
 def test_a_method_that_fails_is_a_row_that_says_so_and_has_no_latency():

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from onedp.bench.checks import check_samplers
 from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Lab, Row, collect_rows, with_latencies
 from onedp.bench.output import markdown, results_json
@@ -25,10 +24,8 @@ def run_bench(
 ) -> list[Row]:
     """Make what is missing under ``out`` and write ``results.json``, ``table.md``, ``plots/`` and ``report.html``.
 
-    Raises ``OneDPError`` on a sampler that a policy would not have, and, before anything is written, where nothing is
-    finished and nothing may be made.
+    Raises ``OneDPError`` before anything is written where nothing is finished and nothing may be made.
     """
-    check_samplers(contestants)
     rows = collect_rows(lab, contestants, budgets, seeds)
     unfinished = [row.name for row in rows if not (row.numbers or row.failure)]  # only with --only-finished
     rows = [row for row in rows if row.name not in unfinished]

@@ -69,11 +69,17 @@ class Bench:
             )
         if self.task == "pusht-keypoints":
             self._check_simulation(contestants)
+        from onedp.bench.checks import check_samplers
+        from onedp.bench.plan import plan
         from onedp.bench.run import run_bench
         from onedp.files import require_writable
 
         require_writable(self.out / "results.json")
-        rows = run_bench(self._lab(), contestants, self.budget, range(self.seeds), self.out)
+        lab = self._lab()
+        check_samplers(contestants)
+        if not self.only_finished and (text := plan(lab, contestants, self.budget, range(self.seeds))):
+            print(text, flush=True)
+        rows = run_bench(lab, contestants, self.budget, range(self.seeds), self.out)
         print((self.out / "table.md").read_text())
         print(f"Report: {self.out / 'report.html'}")
         if rows and not any(row.numbers for row in rows):  # a table in which some rows failed is a result
