@@ -106,8 +106,8 @@ def test_the_plan_counts_trainings_and_the_teachers_time(monkeypatch):
     contestants = parse_contestants(["onedp-s,onedp-s@one-step:65:1,onedp-d,edm/onedp-s,denoising,ddim:10"])
     text = plan(lab, contestants, (0.02, 0.1), seeds)
     assert text == (
-        "Plan: 14 trainings that cost 2.72 times a teacher's; evaluation comes on top. What is finished already is not made "
-        "again."
+        "Plan: 14 trainings that cost 2.72 times a teacher's; evaluation comes on top. What is finished already is not "
+        "made again."
     )
     monkeypatch.setattr(lab, "teacher", lambda process: Trained(Path(process), "t", {"cpu_seconds": 1000.0}))
     several, one = (
