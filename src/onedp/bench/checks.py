@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onedp.bench.contestants import Contestant
+from onedp.bench.frame import Lab
 from onedp.diffusion.sampler_table import check_sampler, parse_sampler
 from onedp.diffusion.samplers import OneStep
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, Schedule
@@ -17,12 +18,14 @@ OF_ONE_STEP = ("onedp", "regression", "going-on", "gaussian", "cloning", "act")
 """Kinds of methods whose policy answers at one noise level only."""
 
 
-def check_samplers(contestants: Sequence[Contestant]) -> None:
+def check_samplers(contestants: Sequence[Contestant], lab: Lab) -> None:
     """Raise ``OneDPError`` on the first sampler that its policy could not act with once it is trained."""
     for contestant in contestants:
         if contestant.sampler is None:
             continue
-        schedule = SCHEDULES[_process(contestant)]
+        process = _process(contestant)
+        own = lab.schedule(process) if contestant.needs_teacher else None
+        schedule = SCHEDULES[process] if own is None else own
         try:
             sampler = parse_sampler(contestant.sampler, schedule)
             check_sampler(sampler, schedule)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from onedp.bench.checks import check_samplers
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.errors import OneDPError
 from onedp.nets.config import NETWORK_SIZES
@@ -60,28 +59,6 @@ def test_a_method_may_have_a_network_of_its_own(text, expected):
 def test_mistakes_are_named_with_what_is_valid(text, message):
     with pytest.raises(OneDPError, match=message):
         Contestant.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("onedp-s@foo:3", r"onedp-s@foo:3: .*sampler 'foo'.*Valid.*ddim"),
-        ("ddim:foo", r"ddim:foo: .*no valid number after the colon: 'foo'"),
-        ("edm/ddim:10", r"edm/ddim:10: .*does not fit a policy of the process 'edm'.*heun:N"),
-        ("heun:10,consistency-policy@heun:10", r"consistency-policy@heun:10: .*process 'ddpm'"),
-        ("flow-matching@ddim:10", r"does not fit a policy of the process 'flow'"),
-        ("regression@ddim:10", r"regression makes a policy of one step.*@one-step:LEVEL"),
-        ("onedp-s@one-step:100", r"one-step:100 is no step of a DDPM process"),
-    ],
-)
-def test_samplers_that_no_policy_would_have_are_named_before_anything_is_trained(text, message):
-    with pytest.raises(OneDPError, match=message):
-        check_samplers(parse_contestants([text]))
-
-
-def test_samplers_that_fit_pass():
-    fitting = "ddim:10,edm/heun:18,onedp-s@one-step:65:0.5,edm/consistency-policy@consistency:3,progressive@euler:2"
-    check_samplers(parse_contestants([f"{fitting},flow-matching@euler:20,denoising@ddim:4,edm/one-step"]))
 
 
 def test_lists_may_have_commas_or_be_several_words():

@@ -102,6 +102,10 @@ class Lab(ABC):
     def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
         """Median milliseconds of a chunk, batch 1, one thread; all take turns in this process."""
 
+    def schedule(self, process: str) -> Any:
+        """Noise schedule of the teacher of a process; None: the default one of its kind."""
+        return None
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What else results.json and the page say of the set-up."""

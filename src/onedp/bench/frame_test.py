@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from onedp.bench.cells import UnfinishedError
+from onedp.bench.checks import check_samplers
 from onedp.bench.contestants import parse_contestants
 from onedp.bench.frame import Column, Lab, Trained, collect_rows, with_latencies
 from onedp.bench.output import markdown, results_json
 from onedp.bench.plan import plan
 from onedp.bench.run import run_bench
+from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import OneDPError, TrainingError
 
 
@@ -98,6 +100,38 @@ def test_what_a_method_keeps_on_the_way_has_rows_before_its_result(monkeypatch):
     first, *_, last = collect_rows(lab, parse_contestants(["progressive"]), (0.1,), (0,))
     assert (first.numbers, first.failure) == ((), None)
     assert last.numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("onedp-s@foo:3", r"onedp-s@foo:3: .*sampler 'foo'.*Valid.*ddim"),
+        ("ddim:foo", r"ddim:foo: .*no valid number after the colon: 'foo'"),
+        ("edm/ddim:10", r"edm/ddim:10: .*does not fit a policy of the process 'edm'.*heun:N"),
+        ("heun:10,consistency-policy@heun:10", r"consistency-policy@heun:10: .*process 'ddpm'"),
+        ("flow-matching@ddim:10", r"does not fit a policy of the process 'flow'"),
+        ("regression@ddim:10", r"regression makes a policy of one step.*@one-step:LEVEL"),
+        ("onedp-s@one-step:100", r"one-step:100 is no step of a DDPM process"),
+    ],
+)
+def test_samplers_that_no_policy_would_have_are_named_before_anything_is_trained(text, message):
+    with pytest.raises(OneDPError, match=message):
+        check_samplers(parse_contestants([text]), CountingLab())
+
+
+def test_samplers_that_fit_pass():
+    fitting = "ddim:10,edm/heun:18,onedp-s@one-step:65:0.5,edm/consistency-policy@consistency:3,progressive@euler:2"
+    check_samplers(
+        parse_contestants([f"{fitting},flow-matching@euler:20,denoising@ddim:4,edm/one-step"]), CountingLab()
+    )
+
+
+def test_a_teachers_own_schedule_decides_what_it_can_be_asked(monkeypatch):
+    lab, contestants = CountingLab(), parse_contestants(["ddim:500"])
+    with pytest.raises(OneDPError, match="ddim:500: "):
+        check_samplers(contestants, lab)
+    monkeypatch.setattr(lab, "schedule", lambda process: CosineDdpm(steps=1000))
+    check_samplers(contestants, lab)
 
 
 def test_the_plan_counts_trainings_and_the_teachers_time(monkeypatch):

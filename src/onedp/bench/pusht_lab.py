@@ -19,6 +19,7 @@ from onedp.bench.pusht_cost import builder, placeholder_windows, time_teacher_st
 from onedp.bench.pusht_options import PushTOptions
 from onedp.bench.pusht_runs import begun, continued, kept_stages
 from onedp.bench.timing import latencies_once
+from onedp.diffusion.schedule import NoiseSchedule
 from onedp.errors import OneDPError
 from onedp.evaluate.comparison import PairedDifference, load_results, save_results
 from onedp.evaluate.results import EvaluationResult
@@ -72,6 +73,10 @@ class PushTLab(Lab):
             "wall_seconds": provenance.get("training_seconds"),
         }
         return Trained(folder, digest, numbers)
+
+    def schedule(self, process: str) -> NoiseSchedule:
+        """See ``Lab.schedule``; an imported teacher may have another one than ours."""
+        return load_policy(self.teacher(process).folder).denoiser.schedule
 
     def _teacher_seconds(self, process: str) -> float:
         """Processor seconds that the teacher's training would take now: the machine's speed changes within hours."""

@@ -76,7 +76,7 @@ class Bench:
 
         require_writable(self.out / "results.json")
         lab = self._lab()
-        check_samplers(contestants)
+        check_samplers(contestants, lab)
         if not self.only_finished and (text := plan(lab, contestants, self.budget, range(self.seeds))):
             print(text, flush=True)
         rows = run_bench(lab, contestants, self.budget, range(self.seeds), self.out)
