@@ -48,7 +48,7 @@ distilled before the package had lost episodes; today that is `onedp distill ...
   the teacher's training, and 1200, 12.6 %) on the same observations and 26 episodes more that a student of seed 1
   had lost. That student is s2400-1 in the rows of lost-states: trained on another machine it has other weights than
   s2400-1 of Push-T's rows
-- onedp-half-0: `onedp distill pusht-keypoints-ddpm --steps 4800 --threads 1 --out NAME` (half-0), today's recipe for twice
+- onedp-half-0: `onedp distill pusht-keypoints-ddpm --steps 4800 --threads 1 --out NAME` (half-0), the recipe for twice
   its length, 50.4 %, with lost states
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
 - going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
