@@ -102,6 +102,10 @@ class Lab(ABC):
     def latencies(self, policies: Sequence[tuple[Trained, str | None]]) -> list[float]:
         """Median milliseconds of a chunk, batch 1, one thread; all take turns in this process."""
 
+    def teacher_seconds(self, process: str) -> float | None:
+        """Processor seconds of the teacher's training on this machine; None where it is trained here, and not known."""
+        return None
+
     def schedule(self, process: str) -> Any:
         """Noise schedule of the teacher of a process; None: the default one of its kind."""
         return None

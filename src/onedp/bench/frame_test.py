@@ -143,7 +143,7 @@ def test_the_plan_counts_trainings_and_the_teachers_time(monkeypatch):
         "Plan: 14 trainings that cost 2.72 times a teacher's; evaluation comes on top. What is finished already is not "
         "made again."
     )
-    monkeypatch.setattr(lab, "teacher", lambda process: Trained(Path(process), "t", {"cpu_seconds": 1000.0}))
+    monkeypatch.setattr(lab, "teacher_seconds", lambda process: 1000.0)
     several, one = (
         plan(lab, each, budgets, seeds) for each, budgets in ((contestants, (0.02, 0.1)), ([contestants[0]], (0.1,)))
     )

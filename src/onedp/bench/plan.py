@@ -23,7 +23,7 @@ def plan(lab: Lab, contestants: Sequence[Contestant], budgets: Sequence[float], 
         trainings += len(runs) * len(seeds)
     if not trainings:
         return None
-    seconds = [(share, lab.teacher(process).numbers.get("cpu_seconds")) for process, share in shares.items()]
+    seconds = [(share, lab.teacher_seconds(process)) for process, share in shares.items()]
     text = f"Plan: {trainings} training{'s' * (trainings > 1)} that cost {sum(shares.values()):.3g} times a teacher's"
     known = [share * each for share, each in seconds if each is not None]
     if len(known) == len(seconds):

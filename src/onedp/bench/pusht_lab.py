@@ -74,9 +74,14 @@ class PushTLab(Lab):
         }
         return Trained(folder, digest, numbers)
 
-    def schedule(self, process: str) -> NoiseSchedule:
+    def schedule(self, process: str) -> NoiseSchedule | None:
         """See ``Lab.schedule``; an imported teacher may have another one than ours."""
-        return load_policy(self.teacher(process).folder).denoiser.schedule
+        named = self.options.teachers.get(process)
+        return None if named is None else load_policy(named).denoiser.schedule
+
+    def teacher_seconds(self, process: str) -> float | None:
+        """See ``Lab.teacher_seconds``."""
+        return self.teacher(process).numbers["cpu_seconds"]
 
     def _teacher_seconds(self, process: str) -> float:
         """Processor seconds that the teacher's training would take now: the machine's speed changes within hours."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from onedp.bench import cost, pusht_lab, pusht_runs, timing
+from onedp.bench.checks import check_samplers
 from onedp.bench.contestants import Contestant, parse_contestants
 from onedp.bench.heldout_numbers import HeldoutSettings, Sampling, exact_solution
 from onedp.bench.pusht_lab import PushTLab
@@ -256,3 +257,11 @@ def test_students_have_the_episodes_that_a_first_one_lost(demonstrations):
 
     assert beside(shipped) == ["pusht_lost_observations.npz"]
     assert beside(edm) == beside(shipped, lost=False) == beside(shipped, observations=demonstrations) == []
+
+
+def test_what_is_asked_before_a_training_times_nothing(lab, monkeypatch):
+    """With --only-finished nothing may be made, so a sampler is judged without timing the teacher."""
+    monkeypatch.setattr(lab, "teacher", lambda process: pytest.fail("timed"))
+    check_samplers(parse_contestants(["edm/consistency-policy@consistency:3,ddim:10"]), lab)
+    with pytest.raises(OneDPError, match="edm/ddim:10: "):
+        check_samplers(parse_contestants(["edm/ddim:10"]), lab)

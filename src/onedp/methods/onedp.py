@@ -20,7 +20,7 @@ from torch import Tensor
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.draws import normal
 from onedp.diffusion.samplers import OneStep, Sampler
-from onedp.diffusion.schedule import NoiseSchedule, diffuse, expand_like
+from onedp.diffusion.schedule import diffuse, expand_like
 from onedp.errors import OneDPError, TrainingError
 from onedp.methods.adversarial import Critic, critic_loss, realism_loss
 from onedp.methods.consistency import consistency_loss
@@ -36,6 +36,9 @@ from onedp.methods.onedp_config import OneDpConfig
 from onedp.methods.pairs import PairPool, Rows, forecast_pairs, kept_pairs, make_pairs
 from onedp.methods.regression import one_step_student, regression_loss
 from onedp.methods.student_config import ConsistencyConfig
+
+MEAN_DRAWS = 65_536
+"""Levels of which the mean weight is taken."""
 
 
 def build(config: OneDpConfig, setting: Setting) -> OneDp:
@@ -105,6 +108,7 @@ class OneDp(Method):
         self.measure, self.settled_step = "energy_distance", matching
         self._acting_noise = config.acting_noise_scale
         self._pairs: PairPool | None = None
+        self._mean_weight: float | None = None
 
     def prepare(self, nobs: Mapping[str, Tensor | Rows], folder: Path, key: str, generator: torch.Generator) -> float:
         """Make the teacher's solutions for the regression phase, or find them from before a resume."""
@@ -222,7 +226,8 @@ class OneDp(Method):
             )
         else:
             gradient = onedp_gradient(actions, t, eps, batch, self.teacher, tracker, config.normalize_gradient)
-        gradient = expand_like(level_weights(self.teacher.schedule, t, config.level_power), gradient) * gradient
+        if config.level_power:
+            gradient = expand_like(self._level_weights(t), gradient) * gradient
         if config.adversarial_weight > 0:
             assert tracker is not None
             doubt = gradient_at(lambda a: realism_loss(tracker, a, t, eps, batch).sum(), actions)
@@ -243,6 +248,18 @@ class OneDp(Method):
             high = high + progress * (self.final_high - high)
         return self.teacher.schedule.times_between(n, low, high, generator)
 
+    def _level_weights(self, t: Tensor) -> Float[Tensor, " b"]:
+        """Noise over signal to the power ``level_power``, 1 on average over the levels that a run begins with."""
+        schedule, power = self.teacher.schedule, self.config.level_power
+
+        def weights(times: Tensor) -> Tensor:
+            ratio: Tensor = schedule.sigma(times) / schedule.alpha(times).clamp_min(1e-3)
+            return ratio**power
+
+        if self._mean_weight is None:  # of draws of its own: a batch's mean would differ from process to process
+            self._mean_weight = float(weights(self._levels(MEAN_DRAWS, 0, torch.Generator().manual_seed(0))).mean())
+        return weights(t) / self._mean_weight
+
     def _student_noise(self, batch: Batch, step: int, generator: torch.Generator) -> Float[Tensor, "b tp da"]:
         """What the student reads while it is matched; warm starts read all of the noise."""
         shape = (len(batch), *self.teacher.chunk_shape)
@@ -254,12 +271,6 @@ class OneDp(Method):
         if self.config.matching_noise == "annealed":
             return annealed_noise(step, self.settled_step, self.steps - 1, self.config.acting_noise_scale) * z
         return z
-
-
-def level_weights(schedule: NoiseSchedule, t: Tensor, power: float) -> Float[Tensor, " b"]:
-    """``(sigma / alpha) ** power`` of each sample's level, 1 on average."""
-    weights = (schedule.sigma(t) / schedule.alpha(t).clamp_min(1e-3)) ** power
-    return weights / weights.mean()
 
 
 def onedp_gradient(

@@ -45,7 +45,7 @@ class OneDpConfig(MethodConfig):
     annealed: bool = False
     """The same with ends of the process's own: from noise 16 times the signal to noise 0.74 times the signal."""
     level_power: float = 0.0
-    """Power of noise over signal that a level's gradient is weighted with, 1 on average over a batch: below 0 small
+    """Power of noise over signal that a level's gradient is weighted with, 1 on average: below 0 small
     levels count more (precision), above 0 large ones (modes). 0: the paper's weights as they are."""
     tracker_updates: int = 1
     """Tracker updates before each generator update."""

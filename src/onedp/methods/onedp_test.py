@@ -18,7 +18,7 @@ from onedp.methods import onedp as onedp_module
 from onedp.methods.config import OptimizerConfig
 from onedp.methods.distillation import pseudo_huber, step_weights
 from onedp.methods.method import Batch
-from onedp.methods.onedp import OneDp, level_weights, onedp_gradient
+from onedp.methods.onedp import OneDp, onedp_gradient
 from onedp.methods.onedp_config import OneDpConfig
 from onedp.nets.mlp import Mlp
 
@@ -137,25 +137,22 @@ def test_every_parameterisation_gives_the_papers_gradient(variant, schedule, tim
         torch.testing.assert_close(gradient, expected.detach(), atol=2e-4, rtol=1e-3)
 
 
-def test_levels_weigh_by_a_power_of_noise_over_signal_and_one_on_average():
-    t = torch.tensor([0.1, 1.0, 10.0])
-    assert level_weights(Edm(), t, 0.0).tolist() == [1, 1, 1]
-    assert level_weights(Edm(), t, 1.0).tolist() == pytest.approx([3 * x / 11.1 for x in (0.1, 1, 10)])
-    assert level_weights(Edm(), t, -0.5).mean().item() == pytest.approx(1)
-    ddpm, steps = CosineDdpm(), torch.tensor([10, 80])
-    small, large = level_weights(ddpm, steps, -1.0).tolist()
-    ratio = (ddpm.sigma(steps) / ddpm.alpha(steps)).tolist()
-    assert small / large == pytest.approx(ratio[1] / ratio[0])
-
-
-def test_the_weights_of_levels_scale_each_samples_gradient():
-    plain, weighted = method_of(Edm(), "s"), method_of(Edm(), "s", level_power=-0.5)
-    t = torch.tensor([0.1, 1.0, 10.0])
+@pytest.mark.parametrize("schedule", [CosineDdpm(), Edm()])
+def test_levels_weigh_by_a_power_of_noise_over_signal_and_one_on_average(schedule):
+    plain, weighted = method_of(schedule, "s"), method_of(schedule, "s", level_power=-0.5)
+    generator = torch.Generator().manual_seed(3)
+    t = weighted._levels(4096, 0, generator)
+    weights = weighted._level_weights(t)
+    assert weights.mean().item() == pytest.approx(1, abs=0.1)
+    ratio = schedule.sigma(t) / schedule.alpha(t)
+    torch.testing.assert_close(weights / weights[0], (ratio / ratio[0]) ** -0.5)
+    few = t[:3]
+    torch.testing.assert_close(weighted._level_weights(few), weights[:3])  # whatever else is in the batch
     actions, eps = (torch.randn(3, *CHUNK, generator=torch.Generator().manual_seed(n)) for n in range(2))
     batch = Batch({"o": torch.zeros(3, 2, 1)})
     with torch.no_grad():
-        one, other = (method._gradient(actions, t, eps, batch) for method in (plain, weighted))
-    torch.testing.assert_close(other, expand_like(level_weights(Edm(), t, -0.5), one) * one)
+        one, other = (method._gradient(actions, few, eps, batch) for method in (plain, weighted))
+    torch.testing.assert_close(other, expand_like(weights[:3], one) * one)
 
 
 @pytest.mark.parametrize(("schedule", "times"), [(CosineDdpm(), [2, 30, 65, 95]), (Edm(), [0.05, 0.5, 2.5, 10.0])])

@@ -89,7 +89,7 @@ def forecast(
     ``method`` must be prepared, or have forecast its preparation.
 
     Memory: what the process has now, gradients and moments of every optimizer, and what the largest update keeps for
-    its backward pass. Only the last of these depends on the batch.
+    its backward pass. Only the last of these depends on the batch. Solutions yet to be made are a few MB more.
     """
     phases = phases_of(method, range(first_step, config.steps))
     probe = _Probe(method, data, config, accelerator)

@@ -149,7 +149,8 @@ def _prepare(
     announce(accelerator, config.batch_size)
     foretold = config.steps - state.step >= SHORTEST_RUN
     if foretold and state.step == 0:
-        expected = method.preparation_seconds(nobs, accelerator.device)
+        with accelerator.main_process_first():  # it makes them alone, so it is timed alone
+            expected = method.preparation_seconds(nobs, accelerator.device)
         accelerator.print(forecast(method, data, config, accelerator, preparation=expected).text())
     key = hashlib.sha256(json.dumps(run, sort_keys=True, default=str).encode()).hexdigest()
     with accelerator.main_process_first():
