@@ -26,6 +26,8 @@ class Column:
     digits: int = 3
     plot: bool = False
     """Whether it has a plot of its own on the page."""
+    interval: bool = False
+    """Whether ``KEY_low`` and ``KEY_high`` are the ends of its 95 % interval, shown behind it; of seeds the means."""
 
 
 @dataclass(frozen=True)

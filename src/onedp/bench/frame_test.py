@@ -210,6 +210,23 @@ def test_table_and_json_hold_every_row_and_only_columns_with_numbers(tmp_path):
     assert [each["score"] for each in data["rows"][1]["by_seed"]] == [0.0, 2.0]
 
 
+def test_an_interval_stands_behind_its_number_and_in_the_json(tmp_path, monkeypatch):
+    lab = CountingLab()
+    columns = (Column("score", "Score", "the seed", 1, plot=True, interval=True),)
+    monkeypatch.setattr(lab, "columns", columns)
+    monkeypatch.setattr(lab, "examined", lambda *_: {"score": 0.5, "score_low": 0.25, "score_high": 0.75})
+    run_bench(lab, parse_contestants(["onedp-s"]), (0.1,), (0,), tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "| onedp-s, 10 % | 0.5 [0.2, 0.8] |" in table
+    assert "- In brackets: 95 % intervals" in table
+    page = (tmp_path / "report.html").read_text()
+    assert "0.5 [0.2, 0.8]" in page
+    assert "One training seed. In brackets: 95 % intervals" in page
+    data = json.loads((tmp_path / "results.json").read_text())
+    assert data["columns"]["score_low"] == "low end of the 95 % interval of score"
+    assert data["rows"][0]["by_seed"][0]["score_high"] == 0.75
+
+
 def test_the_page_is_one_file_with_table_plots_and_failures(tmp_path):
     run_bench(CountingLab(), parse_contestants(["ddim:10,onedp-s,onedp-d"]), (0.02, 0.1), (0, 2), tmp_path)
     page = (tmp_path / "report.html").read_text()

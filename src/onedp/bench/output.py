@@ -8,6 +8,10 @@ from typing import Any
 from onedp.bench.frame import Column, Row
 
 BENCH_FORMAT = "onedp.bench/1"
+INTERVALS = "95 % intervals, of several seeds the means of their ends"
+
+
+ENDS = ("low", "high")
 
 
 def present(columns: Sequence[Column], rows: Sequence[Row], latencies: Sequence[Mapping[str, float]]) -> list[Column]:
@@ -23,11 +27,15 @@ def number(row: Row, latency: Mapping[str, float], key: str) -> float | None:
 
 
 def cell_text(column: Column, row: Row, latency: Mapping[str, float]) -> tuple[str, str]:
-    """The mean, and smallest to largest over seeds where they differ when rounded; empty where there is none."""
+    """The mean with its interval, and smallest to largest over seeds where they differ when rounded; empty where there
+    is none."""
     value = number(row, latency, column.key)
     if value is None:
         return "", ""
     text = written(value, column)
+    low, high = row.mean(f"{column.key}_low"), row.mean(f"{column.key}_high")
+    if column.interval and low is not None and high is not None:
+        text += f" [{written(low, column)}, {written(high, column)}]"
     values = row.values(column.key) if column.key not in latency else []
     ends = [written(end, column) for end in (min(values), max(values))] if values else []
     return text, f"{ends[0]} … {ends[1]}" if ends and ends[0] != ends[1] else ""
@@ -61,6 +69,8 @@ def markdown(
         for row in rows
         if row.budget is not None and 0 < len(row.seeds) < seeds
     ]
+    if any(column.interval for column in shown):
+        lines.append(f"- In brackets: {INTERVALS}.")
     lines += [f"- {column.heading}: {column.meaning}." for column in shown]
     lines += [f"- **{row.name} failed**: {row.failure}" for row in rows if row.failure]
     lines += [f"- {name}: not finished." for name in unfinished]
@@ -76,7 +86,15 @@ def results_json(
     return {
         "format": BENCH_FORMAT,
         **facts,
-        "columns": {column.key: column.meaning for column in columns},
+        "columns": {
+            **{column.key: column.meaning for column in columns},
+            **{
+                f"{c.key}_{end}": f"{end} end of the 95 % interval of {c.key}"
+                for c in columns
+                if c.interval
+                for end in ENDS
+            },
+        },
         "rows": [
             {
                 "name": row.name,

@@ -5,18 +5,12 @@ from __future__ import annotations
 from onedp.bench.frame import Column
 
 PUSHT_COLUMNS = (
-    Column("score", "Score", "mean of the best reward of an episode", plot=True),
-    Column("score_low", "Score, lower", "lower end of the score's 95 % interval, mean over seeds"),
-    Column("score_high", "Score, upper", "upper end of it"),
-    Column("success", "Success", "share of starts solved", plot=True),
-    Column("success_low", "Success, lower", "lower end of its 95 % interval"),
-    Column("success_high", "Success, upper", "upper end of it"),
-    Column("score_difference", "Score - teacher", "paired difference to the reference sampler of the teacher"),
-    Column("score_difference_low", "Score - teacher, lower", "lower end of its 95 % interval"),
-    Column("score_difference_high", "Score - teacher, upper", "upper end of it"),
-    Column("success_difference", "Success - teacher", "paired difference of the success rate"),
-    Column("success_difference_low", "Success - teacher, lower", "lower end of its 95 % interval"),
-    Column("success_difference_high", "Success - teacher, upper", "upper end of it"),
+    Column("score", "Score", "mean of the best reward of an episode", plot=True, interval=True),
+    Column("success", "Success", "share of starts solved", plot=True, interval=True),
+    Column(
+        "score_difference", "Score - teacher", "paired difference to the teacher's reference sampler", interval=True
+    ),
+    Column("success_difference", "Success - teacher", "paired difference of the success rate", interval=True),
     Column("energy_distance", "Energy distance", "to the teacher's chunks on held-out observations", 4, True),
     Column("sliced_wasserstein", "SW", "sliced Wasserstein distance to the teacher's chunks, held-out", 4),
     Column("spread", "Spread", "standard deviation of a chunk over noise, normalised units", 4),

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from onedp.bench.frame import Column, Row
-from onedp.bench.output import cell_text, present
+from onedp.bench.output import INTERVALS, cell_text, present
 from onedp.files import write_text
 from onedp.report.bench_figures import BenchFigure
 from onedp.report.svg import standalone
@@ -50,6 +50,7 @@ def write_bench_page(
         failures=[(row.name, row.failure) for row in rows if row.failure],
         meanings=[(column.heading, column.meaning) for column in shown],
         seeds=max((len(row.seeds) for row in rows), default=0),
+        intervals=INTERVALS if any(column.interval for column in shown) else "",
         facts=facts,
         hardware=", ".join(f"{key} {value}" for key, value in facts["hardware"].items()),
     )

@@ -42,7 +42,7 @@ def bench_figures(
     figures = [BenchFigure(dashed(c.key), c.heading, c.meaning, _column_plot(c, rows)) for c in plotted]
     for column in plotted[:1]:  # the score
         if svg := convergence_plot(column, rows, references):
-            ends = "its interval" if column.key + "_low" in {c.key for c in columns} else "smallest and largest seed"
+            ends = "its interval" if column.interval else "smallest and largest seed"
             caption = (
                 f"{column.meaning}, with {ends}, over the seconds of distillation ({CLOCKS[clock_of(rows)]}); a line "
                 "for each method through its budgets, dashed: its teacher"
