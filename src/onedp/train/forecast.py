@@ -6,6 +6,7 @@ and draws are left as they were, so a run with a forecast trains to the very sam
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ class Phase:
     first_step: int
     steps: int
 
+    @property
+    def text(self) -> str:
+        """Its updates: "2 tracker + generator"."""
+        runs = [(name, len(list(same))) for name, same in itertools.groupby(self.updates)]
+        return " + ".join(name if count == 1 else f"{count} {name}" for name, count in runs)
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -58,7 +65,7 @@ class Forecast:
 
     def text(self) -> str:
         """One sentence for people."""
-        parts = ", ".join(f"{phase.steps:,} x {' + '.join(phase.updates)}" for phase, _ in self.phases)
+        parts = ", ".join(f"{phase.steps:,} x {phase.text}" for phase, _ in self.phases)
         if self.preparation > 0:
             parts = f"the teacher's solutions ({in_words(self.preparation)}), {parts}"
         return (

@@ -98,5 +98,14 @@ def test_memory_grows_with_the_batch(tmp_path, demonstrations, seen):
     assert large.memory_bytes - small.memory_bytes > 5e6
 
 
+def test_repeated_updates_are_counted():
+    assert Phase(("tracker", "tracker", "generator"), 0, 9).text == "2 tracker + generator"
+    assert (
+        Forecast(((Phase(("tracker", "tracker", "generator"), 0, 9), 1.0),), 0)
+        .text()
+        .startswith("Forecast: 9 s for 9 x 2 tracker + generator, ")
+    )
+
+
 def test_durations_are_in_words():
     assert [in_words(s) for s in (40.2, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]
