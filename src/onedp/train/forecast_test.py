@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -69,7 +70,10 @@ def test_phases_are_counted_and_added_up(tmp_path, demonstrations, seen, capsys)
     assert student.memory_bytes > teacher.memory_bytes / 2 > 10e6
     assert "3 x tracker + generator" in student.text()
     said = capsys.readouterr().out
-    assert "Forecast: 18 s for the teacher's solutions (0 s), 2 x regression, 1 x tracker, 3 x tracker" in said
+    prepared = (
+        r"Forecast: .* for the teacher's solutions \(.*\), 2 x regression, 1 x tracker, 3 x tracker \+ generator,"
+    )
+    assert re.search(prepared, said)  # no seconds: the solutions are made in real time here
 
 
 def test_the_preparation_is_forecast_from_one_batch_of_it():
