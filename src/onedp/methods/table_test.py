@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from onedp.bench.checks import OF_ONE_STEP
 from onedp.diffusion.samplers import Ddim, Ddpm, OneStep
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig, MethodConfig
@@ -90,6 +91,9 @@ def test_every_method_trains_resumes_exactly_loads_and_acts(name, tmp_path, data
     assert_same_weights(tmp_path / "whole" / "run", tmp_path / "parts" / "run")
     policy = load_policy(tmp_path / "whole" / "run")
     assert policy.nfe == PASSES.get(name, 1)
+    assert isinstance(policy.sampler, OneStep) == (
+        METHODS[name].preset.config.kind in OF_ONE_STEP
+    )  # what bench refuses
     passes = []
     policy.denoiser.backbone.register_forward_hook(lambda *_: passes.append(1))
     rng = np.random.default_rng(0)
