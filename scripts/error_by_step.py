@@ -12,13 +12,13 @@ from pathlib import Path
 import tyro
 
 from onedp.bench.heldout_numbers import EXACT_SAMPLERS, Sampling, exact_solution
-from onedp.evaluate.groups import one_thread
-from onedp.evaluate.heldout import load_heldout
+from onedp.evaluate.heldout_data import load_heldout
 from onedp.files import write_json
 from onedp.machine import command_line
 from onedp.policy import load_policy
 from onedp.shipped import shipped_observations
 from onedp.tasks import get_task
+from onedp.threads import one_thread
 
 TASK, TEACHER = "pusht-keypoints", "pusht-keypoints-ddpm"
 OUT = Path(__file__).resolve().parents[1] / "results" / "error-by-step.json"

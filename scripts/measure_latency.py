@@ -16,11 +16,11 @@ import numpy as np
 import tyro
 
 from onedp.evaluate.compare import Contestant
-from onedp.evaluate.groups import one_thread
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json
 from onedp.machine import command_line
 from onedp.policy import load_policy
+from onedp.threads import one_thread
 from onedp.types import episode_noise
 
 

@@ -12,10 +12,11 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from onedp.evaluate.groups import one_thread
-from onedp.evaluate.heldout import chunk_metrics, load_heldout, sample_chunks, seam_jumps
+from onedp.evaluate.heldout import chunk_metrics, sample_chunks, seam_jumps
+from onedp.evaluate.heldout_data import load_heldout
 from onedp.policy import TorchPolicy
 from onedp.tasks import Task
+from onedp.threads import one_thread
 from onedp.types import episode_noise
 
 EXACT_SAMPLERS = {"ddpm": "ddim:100", "edm": "heun:40", "flow": "euler:100"}

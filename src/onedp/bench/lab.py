@@ -17,9 +17,9 @@ from onedp.bench.two_modes import SPEC, TwoModesScore, sample_observations, samp
 from onedp.data.normalize import Normalizer, fit_normalizer
 from onedp.diffusion.denoiser import Denoiser
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
-from onedp.evaluate.groups import one_thread
 from onedp.methods.method import Method
 from onedp.policy import TorchPolicy
+from onedp.threads import one_thread
 from onedp.train.config import LoopConfig
 from onedp.train.loop import make_accelerator, result_network, run_training
 from onedp.train.state import TrainState

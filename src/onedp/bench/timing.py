@@ -12,8 +12,8 @@ import numpy as np
 
 from onedp.bench.cells import Cell, CellStore
 from onedp.bench.frame import Trained
-from onedp.evaluate.groups import one_thread
 from onedp.policy import TorchPolicy, load_policy
+from onedp.threads import one_thread
 from onedp.types import episode_noise
 
 ROUNDS, WARM_UP = 40, 3

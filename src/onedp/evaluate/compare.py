@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from onedp.errors import OneDPError
 from onedp.evaluate.comparison import Comparison, load_results, save_results
-from onedp.evaluate.groups import one_thread
 from onedp.evaluate.opening import JudgedPolicy, open_policy
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import record_episode
@@ -22,6 +21,7 @@ from onedp.files import write_text
 from onedp.report.report import write_report
 from onedp.report.video import RecordedEpisode, RolloutClip, choose_starts, make_clip
 from onedp.tasks import get_task
+from onedp.threads import one_thread
 from onedp.train.metrics import read_metrics
 
 VIDEO_SIZE = 256

@@ -11,11 +11,8 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
-
-import torch
 
 from onedp.errors import OneDPError
 from onedp.evaluate.opening import EvaluatedExport, open_policy
@@ -25,6 +22,7 @@ from onedp.machine import usable_cores
 from onedp.policy import TorchPolicy
 from onedp.runtime.execution import Execution
 from onedp.tasks import Task, get_task
+from onedp.threads import one_thread
 
 Seeds = Sequence[int]
 
@@ -172,14 +170,3 @@ def idle_workers(episodes: int, workers: int | None) -> str:
         return ""
     make = "1 group" if groups == 1 else f"{groups} groups"
     return f"{groups} of {workers} workers can be used: episodes run in groups of {GROUP_SIZE}, {episodes} make {make}."
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Episodes always run with one thread of PyTorch: another number rounds otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,15 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from onedp.data.config import ReadingConfig
-from onedp.data.episodes import Episodes
-from onedp.data.readers import open_recording
-from onedp.data.windows import gather_windows, window_index
 from onedp.diffusion.distances import energy_distances, sliced_wasserstein_distances
 from onedp.errors import OneDPError
-from onedp.evaluate.groups import one_thread
+from onedp.evaluate.heldout_data import HeldoutObservations, load_heldout
 from onedp.evaluate.opening import JudgedPolicy, action_centre_width
 from onedp.evaluate.runner import hardware, latency_ms
 from onedp.evaluate.statistics import bootstrap_mean
 from onedp.machine import command_line
 from onedp.tasks import Task
-from onedp.tasks.demonstrations import load_demonstrations, load_observations
-from onedp.tasks.fields import recorded_keys
-from onedp.train.windows import HELDOUT_EVERY, heldout_episodes
-from onedp.types import PolicySpec, episode_noise
+from onedp.types import episode_noise
 
 HELDOUT_FORMAT = "onedp.heldout/1"
 BATCH = 64
@@ -103,72 +97,17 @@ class HeldoutComparison:
         return {"format": HELDOUT_FORMAT, **asdict(self)}
 
 
-@dataclass(frozen=True)
-class HeldoutObservations:
-    """Observations to judge on, with what follows them."""
+def sample_chunks(
+    policy: JudgedPolicy,
+    obs: Mapping[str, ndarray],
+    draws: int,
+    seed: int,
+    passed: Callable[[int], object] = lambda passes: None,
+) -> Float[ndarray, "n d t a"]:
+    """``draws`` chunks for each observation, physical units; noise is keyed by (seed + draw, observation).
 
-    now: Mapping[str, ndarray]
-    """Fields (N, To, *shape)."""
-    next: Mapping[str, ndarray]
-    """The observations n_action_steps later, in the same episode."""
-    has_next: ndarray
-    """(N,) False where the episode ends before."""
-    actions: ndarray | None
-    """Demonstrated actions from now on (N, Tc, Da), physical units; None where the data has none."""
-    episode: ndarray
-    """Number of the episode that each is from (N,)."""
-    selection: str
-    digest: str
-
-
-def load_heldout(
-    data: Path, task: Task, spec: PolicySpec, count: int, seed: int, reading: ReadingConfig | None = None
-) -> HeldoutObservations:
-    """``count`` observations of the data set's held-out episodes, without replacement; raises ``DataError``."""
-    has_actions = bool(recorded_keys(open_recording(data, reading), [task.spec.action.name], task.recorded_as))
-    load = load_demonstrations if has_actions else load_observations
-    episodes = load(data, task, reading=reading)
-    arrays = dict(episodes.arrays)
-    arrays.setdefault(spec.action.name, np.zeros((episodes.n_steps, spec.action_dim), dtype=np.float32))
-    index = window_index(episodes.ends, spec, max_padding=spec.chunk_length - 1)
-    newest = index.obs_steps[:, -1]
-    episode = np.searchsorted(episodes.ends, newest, side="right")
-    candidates, selection = _candidates(episode, episodes)
-    picks = np.sort(np.random.default_rng(seed).permutation(candidates)[:count])
-    later = picks + spec.n_action_steps  # every recorded step owns a window, in order
-    has_next = newest[picks] + spec.n_action_steps < episodes.ends[episode[picks]]
-    later = np.where(has_next, later, picks)
-    now, actions = gather_windows(arrays, index, spec, picks)
-    return HeldoutObservations(
-        now=now,
-        next=gather_windows(arrays, index, spec, later)[0],
-        has_next=has_next,
-        actions=actions[:, spec.n_obs_steps - 1 :] if has_actions else None,
-        episode=episode[picks],
-        selection=f"{len(picks)} observations of {selection}{_left_out(episodes)}",
-        digest=episodes.digest(),
-    )
-
-
-def _left_out(episodes: Episodes) -> str:
-    return f"; {len(episodes.skipped)} that cannot be used were left out" if episodes.skipped else ""
-
-
-def _candidates(episode: ndarray, episodes: Episodes) -> tuple[ndarray, str]:
-    apart = heldout_episodes(len(episodes))
-    if not apart.any():
-        return np.arange(len(episode)), (
-            f"all {len(episodes)} episodes: with fewer than {HELDOUT_EVERY} nothing can be set apart, so make sure "
-            "that the policies were not trained on them"
-        )
-    return np.flatnonzero(apart[episode]), (
-        f"{apart.sum()} of {len(episodes)} episodes: every {HELDOUT_EVERY}th, those that training "
-        "on this file holds out"
-    )
-
-
-def sample_chunks(policy: JudgedPolicy, obs: Mapping[str, ndarray], draws: int, seed: int) -> Float[ndarray, "n d t a"]:
-    """``draws`` chunks for each observation, physical units; noise is keyed by (seed + draw, observation)."""
+    ``passed`` is told how many network passes were made since it was last told.
+    """
     count = len(next(iter(obs.values())))
     chunks = []
     for start in range(0, count, BATCH):
@@ -183,6 +122,7 @@ def sample_chunks(policy: JudgedPolicy, obs: Mapping[str, ndarray], draws: int, 
                 axis=1,
             )
         )
+        passed(len(rows) * draws * policy.nfe)
     return np.concatenate(chunks)
 
 
@@ -207,12 +147,14 @@ def compare_heldout(
                 "their chunks cannot be compared."
             )
     observations = load_heldout(data, task, yardstick.spec, count, seed, reading)
-    with one_thread():
-        truth = sample_chunks(yardstick, observations.now, draws, seed)
-        rows = []
-        bar = tqdm(policies, desc="policies", unit="policy", disable=None)
-        for number, policy in enumerate(bar):
-            rows.append(_row(policy, yardstick, truth, observations, draws, seed + (1 + number) * draws))
+    passes = yardstick.nfe + sum(policy.nfe * (1 + _has_seams(policy, observations)) for policy in policies)
+    total = len(observations.has_next) * draws * passes
+    with tqdm(total=total, desc="chunks", unit="pass", unit_scale=True, disable=None) as bar:
+        truth = sample_chunks(yardstick, observations.now, draws, seed, bar.update)
+        rows = [
+            _row(policy, yardstick, truth, observations, draws, seed + (1 + number) * draws, bar.update)
+            for number, policy in enumerate(policies)
+        ]
     return HeldoutComparison(
         task=task.name,
         data=data.name,
@@ -237,11 +179,12 @@ def _row(
     observations: HeldoutObservations,
     draws: int,
     seed: int,
+    passed: Callable[[int], object],
 ) -> HeldoutRow:
-    chunks = sample_chunks(policy, observations.now, draws, seed)
+    chunks = sample_chunks(policy, observations.now, draws, seed, passed)
     values = chunk_metrics(chunks, truth, yardstick, observations.actions)
-    if observations.has_next.any() and policy.spec.chunk_length > policy.spec.n_action_steps:
-        following = sample_chunks(policy, observations.next, draws, seed + 1_000_003)
+    if _has_seams(policy, observations):
+        following = sample_chunks(policy, observations.next, draws, seed + 1_000_003, passed)
         values["seam_jump"] = seam_jumps(chunks, following, yardstick)[observations.has_next]
     latencies = latency_ms(policy)
     return HeldoutRow(
@@ -253,6 +196,10 @@ def _row(
         latency_ms_p95=float(np.percentile(latencies, 95)),
         metrics={name: _metric(values.get(name)) for name in METRICS},
     )
+
+
+def _has_seams(policy: JudgedPolicy, observations: HeldoutObservations) -> bool:
+    return bool(observations.has_next.any()) and policy.spec.chunk_length > policy.spec.n_action_steps
 
 
 def _normalised(policy: JudgedPolicy, actions: ndarray) -> ndarray:

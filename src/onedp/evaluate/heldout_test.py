@@ -6,10 +6,12 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from onedp.cli.main import main
 from onedp.data.config import ReadingConfig
@@ -17,7 +19,8 @@ from onedp.data.normalize import fit_normalizer
 from onedp.diffusion.samplers import Ddim
 from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import DataError, OneDPError
-from onedp.evaluate.heldout import METRICS, chunk_metrics, compare_heldout, load_heldout, sample_chunks, seam_jumps
+from onedp.evaluate.heldout import METRICS, chunk_metrics, compare_heldout, sample_chunks, seam_jumps
+from onedp.evaluate.heldout_data import load_heldout
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 from onedp.policy import TorchPolicy, save_policy
@@ -130,6 +133,26 @@ def test_noise_belongs_to_the_observation_not_to_the_batch():
     together = sample_chunks(policy, obs, 2, seed=5)
     first = sample_chunks(policy, {name: values[:3] for name, values in obs.items()}, 2, seed=5)
     assert np.allclose(together[:3], first, atol=1e-3)
+
+
+def test_progress_counts_every_pass():
+    policy = make_policy().with_sampler("ddim:3")
+    told: list[int] = []
+    sample_chunks(policy, SPEC.fake_observation(70, np.random.default_rng(0)), 2, 5, told.append)
+    assert told == [64 * 2 * 3, 6 * 2 * 3]
+
+
+def test_progress_ends_at_its_total(data, monkeypatch):
+    bars: list[tqdm] = []
+
+    def shown(**options: Any) -> tqdm:
+        bars.append(tqdm(**options | {"disable": False}))
+        return bars[0]
+
+    monkeypatch.setattr("onedp.evaluate.heldout.tqdm", shown)
+    policy = make_policy()
+    compare_heldout([policy, policy.with_sampler("ddim:2")], 0, data, PUSHT_KEYPOINTS, count=4, draws=2, seed=0)
+    assert bars[0].n == bars[0].total > 0
 
 
 def test_without_demonstrated_actions_that_metric_is_left_out(tmp_path):

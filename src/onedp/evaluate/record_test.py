@@ -15,7 +15,6 @@ from onedp.data.readers import open_recording
 from onedp.data.robomimic_writer import robomimic_file
 from onedp.errors import OneDPError
 from onedp.evaluate.counter_world_test import TASK, Counter, save_counter_policy
-from onedp.evaluate.groups import one_thread
 from onedp.evaluate.record import RecordRequest, RecordSummary, record
 from onedp.evaluate.recorder import Keep, record_group
 from onedp.evaluate.results import EpisodeResult
@@ -24,6 +23,7 @@ from onedp.evaluate.runner import EvaluationRequest, evaluate
 from onedp.policy import load_policy
 from onedp.tasks import Task, get_task
 from onedp.tasks.demonstrations import load_observations
+from onedp.threads import one_thread
 from onedp.types import PolicySpec
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: make simulators")

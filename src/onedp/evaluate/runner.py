@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from onedp.errors import OneDPError
-from onedp.evaluate.groups import GroupExecutor, WorkerSetup, executor_for, one_thread
+from onedp.evaluate.groups import GroupExecutor, WorkerSetup, executor_for
 from onedp.evaluate.opening import EvaluatedExport, open_policy, parameters_of, policy_path, task_to_run
 from onedp.evaluate.results import EvaluationResult
 from onedp.evaluate.rollout import Rollout, groups_of
@@ -28,6 +28,7 @@ from onedp.runtime.latency import parse_latency
 from onedp.runtime.requests import ChunkRequests, infer_chunks
 from onedp.runtime.resampled import at_control_rate
 from onedp.tasks import Task
+from onedp.threads import one_thread
 from onedp.types import Continuation, episode_noise
 
 LATENCY_SECONDS = 4.0

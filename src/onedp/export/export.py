@@ -22,9 +22,10 @@ from onedp.export.model_files import TARGETS, write_models
 from onedp.export.onnx_file import OPSET
 from onedp.export.parity import WIDE, ParityRow, check_parity, parity_report, require_parity, tolerance
 from onedp.export.quantize import Calibration
-from onedp.export.reference import REFERENCE_SEED, Recorded, checked_scores, make_manifest, one_thread, require_free
+from onedp.export.reference import REFERENCE_SEED, Recorded, checked_scores, make_manifest, require_free
 from onedp.files import replaced_folder, write_json, write_text
 from onedp.policy import TorchPolicy, load_policy
+from onedp.threads import one_thread
 from onedp.types import episode_noise
 
 CALIBRATION_WINDOWS = 64

@@ -144,7 +144,7 @@ def heldout_gate(data: Path, task: Task, made_with: Recorded | None = None, obse
         )
 
     def gate(reduced: Path, full: Path) -> GateReport:
-        from onedp.evaluate.heldout import load_heldout
+        from onedp.evaluate.heldout_data import load_heldout
 
         candidate, reference = load_backend(reduced), load_backend(full)
         held = load_heldout(data, task, reference.spec, observations, seed=0)

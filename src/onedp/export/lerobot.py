@@ -25,7 +25,7 @@ from onedp.export.fold import folded_unet, one_step_form, scheduler_for
 from onedp.export.lerobot_card import lerobot_card
 from onedp.export.lerobot_features import Feature, feature_statistics, lerobot_features, normalization_mode
 from onedp.export.parity import check_parity, parity_report, require_parity
-from onedp.export.reference import Recorded, checked_scores, make_manifest, one_thread, require_free
+from onedp.export.reference import Recorded, checked_scores, make_manifest, require_free
 from onedp.files import replaced_folder, write_json, write_text
 from onedp.importers.imported import to_policy
 from onedp.importers.lerobot import read_lerobot
@@ -33,6 +33,7 @@ from onedp.nets.config import ImageEncoderConfig, StateEncoderConfig, UnetConfig
 from onedp.nets.fields_encoder import FieldsEncoder
 from onedp.policy import TorchPolicy, load_policy
 from onedp.tasks.task import Environment, Task
+from onedp.threads import one_thread
 from onedp.types import PolicySpec, episode_noise
 
 LAST_GROUPS = 8

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy import ndarray
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -84,17 +83,6 @@ def checked_scores(given: Scores | None, policy: TorchPolicy) -> Scores | None:
             f"{policy.name}@{label} with weights {digest[:12]}...: its scores would not be this file's. Evaluate it."
         )
     return given
-
-
-class one_thread:
-    """The reference answers with one thread of PyTorch, so that a file does not depend on the machine's cores."""
-
-    def __enter__(self) -> None:
-        self.threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self.threads)
 
 
 def make_manifest(
