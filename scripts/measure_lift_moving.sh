@@ -44,7 +44,7 @@ paper="ddpm@ddpm:100 ddpm@ddim:10 consistency-policy@consistency:3 consistency-p
 case "$part" in all | latencies)
     cells "paper 0" sync "$paper"
     cells "0.016 0.2 0.35 0.669" sync ddpm@ddim:10
-    cells "0.075 0.2 0.35 0.669" sync onedp-s
+    cells "0.075 0.2 0.35 0.669" sync "onedp-s onedp-d consistency-policy consistency-policy@consistency:3"
     ;;
 esac
 case "$part" in all | executors)
@@ -66,9 +66,10 @@ case "$part" in all | whole-chunks)
     done
     ;;
 esac
-# DDPM-100 measured here (results/lift-moving-latency.json, `onedp latency`, nothing beside it): 7 ticks. Of all others
-# 4 to 32 ms are one tick, as 16 ms are.
+# Measured here (results/lift-moving-latency.json, `onedp latency`, nothing beside it): DDPM-100 takes 7 ticks, DDIM-10's
+# 32 ms are one, as the 16 ms of latencies. All others take one tick, as with the paper's latencies.
 case "$part" in all | measured)
-    cells 0.313 sync ddpm@ddpm:100
+    cells 0.016 "drop-late rtc ensemble" ddpm@ddim:10
+    cells 0.313 "sync drop-late rtc ensemble" ddpm@ddpm:100
     ;;
 esac

@@ -3,8 +3,8 @@
 # a tenth of its training) and its folders. The workspace keeps what is done already; call it again to go on.
 # Usage: measure_rivals.sh DEMONSTRATIONS [WORKSPACE [PART]]; PART: students, without-teacher (trained on the
 # demonstrations for the teacher's whole budget; samplers of the teacher beside them), flow-students (one pass of the
-# flow policy of without-teacher), variants (other networks, an annealed limit, the paper's recipe), converged (five and
-# ten times the tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing for the tables,
+# flow policy of without-teacher), flow-seeds (two flow policies of other training seeds, and one pass of each), variants
+# (other networks, an annealed limit, the paper's recipe), converged (five and ten times the tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing for the tables,
 # write them of what is there. Each row of without-teacher takes 20 to 60 minutes of a core.
 set -eu
 # shellcheck source=scripts/paths.sh
@@ -38,19 +38,31 @@ case "$part" in all | without-teacher)
         edm/heun:10,edm/heun:1,edm/heun:18,edm/mip,edm/cloning,edm/flow-matching,edm/meanflow 1
     ;;
 esac
+row() { # name
+    [ -e "$rows/flow-students/$1.json" ] || "$onedp" evaluate "$1" --episodes 500 --first-seed 100000 --workers 1 \
+        --json "$rows/flow-students/$1.json"
+}
+student() { # name, options of distill...
+    name=$1
+    shift
+    [ -d "$name/policy" ] || "$onedp" distill "$@" --threads 1 --cpu --out "$name"
+    row "$name"
+}
+case "$part" in all | flow-*) mkdir -p "$rows/flow-students" ;; esac
 case "$part" in all | flow-students)
-    student() { # name, options of distill...
-        name=$1
-        shift
-        [ -d "$name/policy" ] || "$onedp" distill "$@" --threads 1 --cpu --out "$name"
-        [ -e "$rows/flow-students/$name.json" ] || "$onedp" evaluate "$name" --episodes 500 --first-seed 100000 \
-            --workers 1 --json "$rows/flow-students/$name.json"
-    }
-    mkdir -p "$rows/flow-students"
     for teacher in without-teacher/runs/edm-flow-matching-0-*/policy; do
         [ -d "$teacher" ] || continue
         student flow-student "$teacher" --steps 640
         student flow-onedp "$teacher"
+    done
+    ;;
+esac
+case "$part" in all | flow-seeds)
+    for seed in 1 2; do
+        [ -d flow-$seed/policy ] || "$onedp" train --task pusht-keypoints --data "$demonstrations" --mirror \
+            --method flow-matching --network unet-slim --steps 8000 --seed $seed --threads 1 --cpu --out flow-$seed
+        row flow-$seed
+        student flow-onedp-$seed flow-$seed --seed $seed
     done
     ;;
 esac
