@@ -16,13 +16,13 @@ import numpy as np
 
 from onedp.errors import OneDPError
 from onedp.runtime.clock import Clock, RealClock
-from onedp.runtime.executor import SynchronousExecutor
+from onedp.runtime.executor import EXECUTORS, make_executor
 from onedp.runtime.limits import ActionLimiter
 from onedp.runtime.loop import ControlLoop, Observation
 from onedp.runtime.planner import ThreadPlanner
 from onedp.runtime.watchdog import Watchdog, WatchdogLimits
 from onedp.serve.access import read_token
-from onedp.serve.client import PolicyClient
+from onedp.serve.client import ContinuingClient, PolicyClient
 from onedp.types import PolicySpec
 
 
@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> MyRobot:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--token-file", type=Path, help="the server's, where it demands one")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--executor", default="sync", choices=EXECUTORS, help="what the robot does while it thinks")
     parser.add_argument("--max-step", type=float, default=30.0, help="largest change of an action per control step")
     options = parser.parse_args(arguments)
 
@@ -64,10 +65,11 @@ def main(arguments: list[str] | None = None) -> MyRobot:
 
     clock = RealClock()
     token = read_token(options.token_file) if options.token_file else None
-    with PolicyClient(options.host, options.port, token=token) as policy:
+    client = ContinuingClient if EXECUTORS[options.executor].continues else PolicyClient
+    with client(options.host, options.port, token=token) as policy:
         robot, planner = MyRobot(policy.spec, clock), ThreadPlanner(policy)
         watchdog = Watchdog(WatchdogLimits(inference_s=1.0, observation_s=0.5), clock, robot.stop)
-        executor = SynchronousExecutor(policy.spec)  # actions that are deltas need hold=: how the robot waits
+        executor = make_executor(options.executor, policy.spec)  # deltas need hold=: how the robot waits
         limiter = ActionLimiter(policy.spec, options.max_step)
         loop = ControlLoop(robot, policy, planner, executor, limiter, watchdog, clock)
         with watchdog.in_background(period_s=0.02):

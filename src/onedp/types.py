@@ -6,7 +6,7 @@ Letters: B batch, T time, To observation steps, Tp predicted steps, Ta executed 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -114,7 +114,7 @@ class FieldSpec:
         return self.shape
 
 
-RESERVED_NAMES = ("noise", "chunk", "policy", "seed")
+RESERVED_NAMES = ("noise", "chunk", "policy", "seed", "previous_actions", "previous_weights")
 """What the inputs and outputs of exported graphs and the options of requests are called."""
 FASTEST_HZ = 1e6
 LONGEST_HORIZON = 10_000
@@ -261,6 +261,11 @@ class Continuation:
     weights: Float32[ndarray, "b tc"]
     """1: will be executed whatever comes; between: the nearer, the better; 0: free."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Continuation]) -> Continuation:
+        """Those of several batches as one, in their order."""
+        return cls(np.concatenate([part.actions for part in parts]), np.concatenate([part.weights for part in parts]))
+
 
 @runtime_checkable
 class ContinuingPolicy(Policy, Protocol):
@@ -273,12 +278,6 @@ class ContinuingPolicy(Policy, Protocol):
         previous: Continuation,
     ) -> Float32[ndarray, "b tc da"]:
         """As ``infer``, drawn towards ``previous``."""
-        ...
-
-    def warm_noise(
-        self, noise: Float32[ndarray, "b draws tp da"], previous: Continuation
-    ) -> Float32[ndarray, "b draws tp da"]:
-        """Noise for ``infer`` that already holds ``previous``, noised to the policy's input level."""
         ...
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from onedp.errors import OneDPError
 from onedp.runtime.watchdog import WatchdogLimits
-from onedp.serve.fake_policy_test import SPEC, FakePolicy
+from onedp.serve.fake_policy_test import SPEC, Continuing, FakePolicy
 from onedp.serve.run import serve_in_thread
 from onedp.serve.server import ServerConfig
 
@@ -41,6 +41,16 @@ def test_the_example_drives_its_robot_and_stops_it(capsys):
     assert robot.stopped
     assert out.startswith("Stopped: the 30 ticks are over. Counters(executed=")
     assert sum(policy.batches) > 1  # the warm-up, and the robot
+
+
+@pytest.mark.parametrize("executor", ["drop-late", "ensemble", "rtc"])
+def test_the_example_may_go_on_while_its_policy_thinks(capsys, executor):
+    policy = Continuing(spec=replace(SPEC, rate_hz=100.0))
+    with serve_in_thread({"fake": policy}, ServerConfig(port=0)) as port:
+        robot = example(inference_s=60.0).main(["--port", str(port), "--seconds", "0.3", "--executor", executor])
+    assert robot.stopped
+    assert capsys.readouterr().out.startswith("Stopped: the 30 ticks are over. Counters(executed=")
+    assert bool(policy.previous) == (executor == "rtc")
 
 
 def test_the_example_stops_its_robot_when_the_policy_hangs(capsys):
@@ -83,6 +93,7 @@ def test_the_example_says_what_is_wrong_with_its_server(tmp_path):
         (["--max-step", "inf"], "max_step is inf, expected one positive number"),
         (["--max-step", "nan"], "max_step is nan, expected one positive number"),
         (["--max-step", "-1"], "max_step is -1.0, expected one positive number"),
+        (["--executor", "rtc"], "cannot go on from the chunk before, which rtc needs"),
         (["--token-file", "token"], "The token file token is not readable"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,6 +20,17 @@ from onedp.runtime.executor import ChunkExecutor
 from onedp.types import Continuation, ContinuingPolicy, Policy, episode_noise
 
 NOISES = ("fresh", "held", "warm")
+
+
+@runtime_checkable
+class WarmStartPolicy(ContinuingPolicy, Protocol):
+    """One that can also be started from what was planned before."""
+
+    def warm_noise(
+        self, noise: Float32[ndarray, "b draws tp da"], previous: Continuation
+    ) -> Float32[ndarray, "b draws tp da"]:
+        """Noise for ``infer`` that already holds ``previous``, noised to the policy's input level."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,10 @@ class ChunkRequests:
                 f"{noise.capitalize()} noise needs a sampler that reads noise; this policy's reads none (OneDP-D, ACT, "
                 "or a noise scale of 0), so its chunks would be those of fresh noise. Use fresh noise."
             )
+        if executor.continues:
+            continuing_policy(policy)
         self._policy = policy
-        self._continuing: ContinuingPolicy | None = None
-        if executor.continues or noise == "warm":
-            self._continuing = continuing_policy(policy)
+        self._warm_start = _warm_start_policy(policy) if noise == "warm" else None
         self._executor = executor
         self._seed = seed
         self._noise = noise
@@ -72,8 +84,8 @@ class ChunkRequests:
         """The request for the observation of ``tick``."""
         chunk, self._chunk = self._chunk, self._chunk + 1
         noise = episode_noise(self._seed, 0 if self._noise == "held" else chunk, self._policy.noise_shape)
-        if self._continuing is not None and self._noise == "warm":
-            noise = self._continuing.warm_noise(noise[None], self._from(tick, soft=False))[0]
+        if self._warm_start is not None:
+            noise = self._warm_start.warm_noise(noise[None], self._from(tick, soft=False))[0]
         return ChunkRequest(chunk, noise, self._from(tick, soft=True) if self._executor.continues else None)
 
     def _from(self, tick: int, soft: bool) -> Continuation:
@@ -93,8 +105,17 @@ def continuing_policy(policy: Policy) -> ContinuingPolicy:
     """The same policy; raises ``OneDPError`` when it cannot go on from a chunk."""
     if not isinstance(policy, ContinuingPolicy):
         raise OneDPError(
-            f"A {type(policy).__name__} cannot go on from the chunk before, which the executor rtc and warm "
-            "noise need: only PyTorch policies can. Use another executor, and fresh or held noise."
+            f"A {type(policy).__name__} cannot go on from the chunk before, which the executor rtc needs: only PyTorch "
+            "policies can, here or in a server (ContinuingClient). Use another executor."
+        )
+    return policy
+
+
+def _warm_start_policy(policy: Policy) -> WarmStartPolicy:
+    if not isinstance(policy, WarmStartPolicy):
+        raise OneDPError(
+            f"A {type(policy).__name__} cannot start from the chunk before, which warm noise needs: only PyTorch "
+            "policies can, and none in a server. Use fresh or held noise."
         )
     return policy
 
@@ -102,11 +123,7 @@ def continuing_policy(policy: Policy) -> ContinuingPolicy:
 def stacked(requests: Sequence[ChunkRequest]) -> Continuation | None:
     """The ``previous`` of several requests as one batch; None when chunks stand alone."""
     previous = [request.previous for request in requests if request.previous is not None]
-    if not previous:
-        return None
-    return Continuation(
-        np.concatenate([each.actions for each in previous]), np.concatenate([each.weights for each in previous])
-    )
+    return Continuation.joined(previous) if previous else None
 
 
 def infer_chunks(policy: Policy, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None) -> ndarray:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from onedp.errors import OneDPError, SpecError
 from onedp.runtime.executor import DropLateExecutor, RealTimeChunkingExecutor
-from onedp.runtime.requests import ChunkRequests, infer_chunks, prefix_weights, stacked
+from onedp.runtime.requests import ChunkRequests, WarmStartPolicy, infer_chunks, prefix_weights, stacked
 from onedp.runtime.resampled import at_control_rate
-from onedp.serve.fake_policy_test import SPEC, FakePolicy, observation
+from onedp.serve.fake_policy_test import SPEC, Continuing, FakePolicy, observation
 from onedp.types import Continuation, ContinuingPolicy, Policy, episode_noise
 
 
-@dataclass
-class Continuing(FakePolicy):
-    """Goes on from a chunk by adding 1000 times its weights; its warm noise is what it was given."""
-
-    previous: list[Continuation] = field(default_factory=list)
-
-    def infer_continuing(self, obs, noise, previous):
-        self.previous.append(previous)
-        return self.infer(obs, noise) + 1000 * previous.weights[:, :, None]
+class WarmStarting(Continuing):
+    """Its warm noise is the first action that it was given."""
 
     def warm_noise(self, noise, previous):
         self.previous.append(previous)
@@ -65,7 +58,7 @@ def test_a_policy_that_reads_no_noise_holds_and_warms_none(noise):
 
 
 def test_warm_noise_is_made_of_the_unexecuted_tail():
-    policy, executor = Continuing(), DropLateExecutor(SPEC)
+    policy, executor = WarmStarting(), DropLateExecutor(SPEC)
     requests = ChunkRequests(policy, executor, seed=5, noise="warm")
     assert requests.make(0).noise.max() == 0  # nothing to start from: the fake's weights are 0
     assert policy.previous[0].weights.max() == 0
@@ -119,8 +112,10 @@ def test_the_soft_mask_is_rtcs():
 def test_policies_that_stand_alone_cannot_go_on():
     with pytest.raises(OneDPError, match="FakePolicy cannot go on from the chunk before, which the executor rtc"):
         ChunkRequests(FakePolicy(), RealTimeChunkingExecutor(SPEC), seed=0)
-    with pytest.raises(OneDPError, match="and warm noise need"):
+    with pytest.raises(OneDPError, match="FakePolicy cannot start from the chunk before, which warm noise needs"):
         ChunkRequests(FakePolicy(), DropLateExecutor(SPEC), seed=0, noise="warm")
+    with pytest.raises(OneDPError, match="Continuing cannot start from the chunk before"):
+        ChunkRequests(Continuing(), DropLateExecutor(SPEC), seed=0, noise="warm")
     with pytest.raises(OneDPError, match="Unknown noise 'hot'"):
         ChunkRequests(FakePolicy(), DropLateExecutor(SPEC), seed=0, noise="hot")
 
@@ -154,9 +149,9 @@ def test_it_sees_observations_one_of_its_steps_apart():
 
 
 def test_going_on_between_rates_keeps_every_nth_action():
-    own = Continuing()
+    own = WarmStarting()
     policy = at_control_rate(own, 20.0)
-    assert isinstance(policy, ContinuingPolicy)
+    assert isinstance(policy, WarmStartPolicy)
     previous = Continuation(
         np.repeat(np.arange(10, dtype=np.float32)[None, :, None], 2, axis=2),
         np.arange(10, dtype=np.float32)[None] / 10,

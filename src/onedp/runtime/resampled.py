@@ -15,7 +15,8 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import SpecError
-from onedp.types import Continuation, ContinuingPolicy, Policy, PolicySpec
+from onedp.runtime.requests import WarmStartPolicy
+from onedp.types import Continuation, Policy, PolicySpec
 
 
 def at_control_rate(policy: Policy, control_hz: float) -> Policy:
@@ -29,7 +30,7 @@ def at_control_rate(policy: Policy, control_hz: float) -> Policy:
         )
     if ticks == 1:
         return policy
-    return ResampledContinuing(policy, ticks) if isinstance(policy, ContinuingPolicy) else Resampled(policy, ticks)
+    return ResampledContinuing(policy, ticks) if isinstance(policy, WarmStartPolicy) else Resampled(policy, ticks)
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ class Resampled:
 
 @dataclass(frozen=True)
 class ResampledContinuing(Resampled):
-    """The same for a ``ContinuingPolicy``."""
+    """The same for a ``WarmStartPolicy``."""
 
     def infer_continuing(self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation) -> ndarray:
         """See ``ContinuingPolicy``."""
         return self._held(self.policy.infer_continuing(self._sparse(obs), noise, self._sampled(previous)))
 
     def warm_noise(self, noise: ndarray, previous: Continuation) -> ndarray:
-        """See ``ContinuingPolicy``."""
+        """See ``WarmStartPolicy``."""
         return self.policy.warm_noise(noise, self._sampled(previous))
 
     def _sampled(self, previous: Continuation) -> Continuation:

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from onedp.errors import ServeError, unknown_choice
 from onedp.observations import check_observation
 from onedp.serve.wire import pack, unpack
-from onedp.types import PolicySpec
+from onedp.types import Continuation, PolicySpec
 
 
 class PolicyClient:
@@ -98,8 +98,11 @@ class PolicyClient:
 
         Raises ``ServeError`` when the server refuses the request, is gone, or does not answer in time.
         """
+        return self._infer(obs, noise)
+
+    def _infer(self, obs: Mapping[str, ndarray], noise: ndarray, **options: ndarray) -> Float32[ndarray, "b tc da"]:
         rows = check_observation(self._spec, obs)
-        answer = self._ask(pack({**obs, "noise": noise, "policy": self.name}))
+        answer = self._ask(pack({**obs, "noise": noise, "policy": self.name, **options}))
         actions = answer.get("actions") if isinstance(answer, dict) else None
         expected = (rows, self._spec.chunk_length, self._spec.action_dim)
         if not isinstance(actions, ndarray) or actions.shape != expected:
@@ -142,3 +145,33 @@ class PolicyClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class ContinuingClient(PolicyClient):
+    """The same for a policy that goes on from the chunk before: what the executor ``rtc`` needs."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        policy: str | None = None,
+        token: str | None = None,
+        timeout_s: float = 10.0,
+    ):
+        """As ``PolicyClient``; raises ``ServeError`` too when the policy cannot go on from a chunk."""
+        super().__init__(host, port, policy, token, timeout_s)
+        if not self.metadata["policies"][self.name].get("continues", False):
+            self.close()
+            raise ServeError(
+                f"The policy '{self.name}' of the server at {self._uri} cannot go on from the chunk before, which rtc "
+                "needs: only PyTorch policies can. Use another executor."
+            )
+
+    def infer_continuing(
+        self,
+        obs: Mapping[str, Float32[ndarray, "b to ..."]],
+        noise: Float32[ndarray, "b draws tp da"],
+        previous: Continuation,
+    ) -> Float32[ndarray, "b tc da"]:
+        """As ``infer``, drawn towards ``previous``; see ``ContinuingPolicy``."""
+        return self._infer(obs, noise, previous_actions=previous.actions, previous_weights=previous.weights)

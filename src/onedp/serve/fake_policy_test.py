@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy import ndarray
 
-from onedp.types import FieldSpec, Policy, PolicySpec
+from onedp.types import Continuation, FieldSpec, Policy, PolicySpec
 
 SPEC = PolicySpec(
     observations=(FieldSpec("pos", (2,), "m"), FieldSpec("image", (4, 4, 3), "1", dtype="uint8")),
@@ -51,6 +51,17 @@ class FakePolicy:
             raise ZeroDivisionError("thirteen")
         steps = np.arange(self.spec.chunk_length, dtype=np.float32)[:, None]
         return obs["pos"][:, -1:] + steps + noise[:, 0, self.spec.n_obs_steps - 1 :] + np.float32(self.offset)
+
+
+@dataclass
+class Continuing(FakePolicy):
+    """Goes on from a chunk by adding 1000 times its weights."""
+
+    previous: list[Continuation] = field(default_factory=list)
+
+    def infer_continuing(self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation) -> ndarray:
+        self.previous.append(previous)
+        return self.infer(obs, noise) + 1000 * previous.weights[:, :, None]
 
 
 def observation(value: float = 1.0, rows: int | None = None) -> dict[str, ndarray]:

@@ -39,11 +39,13 @@ class ServerLimits:
         """``message_bytes``, or what a client of any of the policies can need [bytes]."""
         if self.message_bytes is not None:
             return self.message_bytes
-        return 2**16 + 4 * self.rows * max(_observation_bytes(spec) for spec in specs)
+        return 2**16 + 4 * self.rows * max(_request_bytes(spec) for spec in specs)
 
 
-def _observation_bytes(spec: PolicySpec) -> int:
-    return sum(spec.n_obs_steps * field.size * np.dtype(field.dtype).itemsize for field in spec.observations)
+def _request_bytes(spec: PolicySpec) -> int:
+    """An observation, and the chunk before with its weights."""
+    observation = sum(spec.n_obs_steps * field.size * np.dtype(field.dtype).itemsize for field in spec.observations)
+    return observation + 4 * spec.chunk_length * (spec.action_dim + 1)
 
 
 class TokenBucket:

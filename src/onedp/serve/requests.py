@@ -11,9 +11,9 @@ from numpy import ndarray
 
 from onedp.errors import ServeError, SpecError, unknown_choice
 from onedp.observations import check_observation
-from onedp.types import FieldSpec, Policy, PolicySpec, episode_noise
+from onedp.types import Continuation, ContinuingPolicy, FieldSpec, Policy, PolicySpec, episode_noise
 
-OPTIONS = ("policy", "seed", "chunk", "noise")
+OPTIONS = ("policy", "seed", "chunk", "noise", "previous_actions", "previous_weights")
 """Keys of a request that are no observations."""
 
 
@@ -30,6 +30,8 @@ class Request:
     """(seed, chunk) of ``episode_noise``, unless the client sent the noise itself."""
     single: bool
     """The client sent no batch axis and gets none back."""
+    previous: Continuation | None = None
+    """What the chunks should go on from, for real-time chunking."""
 
 
 @dataclass
@@ -65,7 +67,8 @@ def read_request(
     if not 1 <= rows <= max_rows:
         raise ServeError(f"The request has {rows} observations, expected 1 to {max_rows}; send several requests.")
     noise, key = _read_noise(message, rows, policies[name].noise_shape, connection_noise)
-    return Request(policy=name, obs=obs, noise=noise, noise_key=key, single=single)
+    previous = _read_previous(message, rows, name, policies[name])
+    return Request(policy=name, obs=obs, noise=noise, noise_key=key, single=single, previous=previous)
 
 
 def _read_observation(fields: Mapping[str, Any], spec: PolicySpec) -> tuple[dict[str, ndarray], bool]:
@@ -85,6 +88,35 @@ def _read_field(value: Any, field: FieldSpec) -> ndarray:
     if not isinstance(value, ndarray):
         raise SpecError(f"Observation '{field.name}' is a {type(value).__name__}, expected a numpy array of numbers.")
     return field.convert(value)
+
+
+def _read_previous(message: Mapping[str, Any], rows: int, name: str, policy: Policy) -> Continuation | None:
+    given = [key for key in ("previous_actions", "previous_weights") if key in message]
+    if not given:
+        return None
+    if len(given) == 1:
+        raise ServeError(f"The request has {given[0]} alone; send previous_actions and previous_weights, or neither.")
+    if not isinstance(policy, ContinuingPolicy):
+        raise ServeError(f"The policy '{name}' cannot go on from the chunk before: only PyTorch policies can.")
+    spec = policy.spec
+    actions = _read_array(message, "previous_actions", (rows, spec.chunk_length, spec.action_dim))
+    weights = _read_array(message, "previous_weights", (rows, spec.chunk_length))
+    if weights.min() < 0 or weights.max() > 1:
+        raise SpecError("previous_weights must be between 0 (free) and 1 (will be executed whatever comes).")
+    return Continuation(actions, weights)
+
+
+def _read_array(message: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> ndarray:
+    """Finite float32 of ``shape``; its batch axis may be missing where it is 1."""
+    array = message[key]
+    shapes = [shape, shape[1:]] if shape[0] == 1 else [shape]
+    if not isinstance(array, ndarray) or array.shape not in shapes:
+        given = array.shape if isinstance(array, ndarray) else type(array).__name__
+        raise SpecError(f"{key} has shape {given}, expected {shape}.")
+    array = array.astype(np.float32).reshape(shape)
+    if not np.isfinite(array).all():
+        raise SpecError(f"{key} has NaN or infinity.")
+    return array
 
 
 def _read_noise(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from onedp.errors import OneDPError, ServeError
-from onedp.serve.fake_policy_test import FakePolicy, observation
+from onedp.serve.fake_policy_test import Continuing, FakePolicy, observation
 from onedp.serve.limits import ServerLimits, TokenBucket
 from onedp.serve.requests import ConnectionNoise, read_request
 from onedp.types import FieldSpec, PolicySpec, episode_noise
 
-POLICIES = {"a": FakePolicy(), "b": FakePolicy(offset=1.0)}
+POLICIES = {"a": FakePolicy(), "b": FakePolicy(offset=1.0), "continuing": Continuing()}
 SHAPE = POLICIES["a"].noise_shape
 
 
@@ -23,7 +23,7 @@ def read(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": "c"}, "Unknown policy 'c'. Valid: a, b."),
+        ({"policy": "c"}, "Unknown policy 'c'. Valid: a, b, continuing."),
         ({"policy": 3}, "Unknown policy '3'"),
         ({"policy": ["a"]}, "Unknown policy"),
         ({"pos": None}, "(missing ['pos'], unknown [])"),
@@ -52,6 +52,41 @@ def test_mistakes_are_named(changes, message):
     with pytest.raises(OneDPError) as error:
         read(**changes)
     assert message in str(error.value)
+
+
+BEFORE = {"previous_actions": np.ones((5, 2)), "previous_weights": np.linspace(1, 0, 5)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"previous_weights": None}, "has previous_actions alone; send previous_actions and previous_weights"),
+        ({"previous_actions": None}, "has previous_weights alone"),
+        ({"previous_actions": np.ones((5, 3))}, "previous_actions has shape (5, 3), expected (1, 5, 2)"),
+        ({"previous_weights": np.ones((2, 5))}, "previous_weights has shape (2, 5), expected (1, 5)"),
+        ({"previous_weights": 1.0}, "previous_weights has shape float, expected (1, 5)"),
+        ({"previous_actions": np.full((5, 2), np.nan)}, "previous_actions has NaN or infinity"),
+        ({"previous_weights": np.full(5, 1.1)}, "previous_weights must be between 0 (free) and 1"),
+        ({"previous_weights": np.full(5, -0.1)}, "previous_weights must be between 0 (free) and 1"),
+        ({"policy": "a"}, "The policy 'a' cannot go on from the chunk before"),
+    ],
+)
+def test_mistakes_in_the_chunk_before_are_named(changes, message):
+    with pytest.raises(OneDPError) as error:
+        read(**{"policy": "continuing", **BEFORE, **changes})
+    assert message in str(error.value)
+
+
+def test_the_chunk_before_may_have_a_batch_axis_or_none():
+    for request in (
+        read(policy="continuing", **BEFORE),
+        read(policy="continuing", **{name: value[None] for name, value in BEFORE.items()}),
+    ):
+        assert request.previous is not None
+        assert (request.previous.actions.dtype, request.previous.weights.dtype) == (np.float32, np.float32)
+        assert request.previous.actions.tolist() == np.ones((1, 5, 2)).tolist()
+        assert request.previous.weights[0].tolist() == [1, 0.75, 0.5, 0.25, 0]
+    assert read(policy="continuing").previous is None
 
 
 @pytest.mark.parametrize("message", [None, 3, [], {b"pos": 1}, "text"])
@@ -94,8 +129,8 @@ def test_limits_must_be_positive_and_the_message_fits_the_largest_request():
         ServerLimits(rows=0)
     with pytest.raises(ServeError, match="must be positive"):
         ServerLimits(message_bytes=0)
-    bytes_of_an_observation = 2 * 2 * 4 + 2 * 4 * 4 * 3
-    assert ServerLimits(rows=4).largest_message([FakePolicy().spec]) == 2**16 + 16 * bytes_of_an_observation
+    observation_and_chunk_before = 2 * 2 * 4 + 2 * 4 * 4 * 3 + 5 * 3 * 4
+    assert ServerLimits(rows=4).largest_message([FakePolicy().spec]) == 2**16 + 16 * observation_and_chunk_before
     assert ServerLimits(message_bytes=10).largest_message([]) == 10
 
 

@@ -29,7 +29,7 @@ from onedp.serve.metrics import ServerMetrics
 from onedp.serve.requests import ConnectionNoise, read_request
 from onedp.serve.wire import pack, unpack
 from onedp.serve.worker import PolicyWorker
-from onedp.types import Policy
+from onedp.types import ContinuingPolicy, Policy
 
 PROTOCOL_VERSION = 1
 LONGEST_ERROR = 2000
@@ -101,6 +101,7 @@ class PolicyServer:
                     "chunk_length": policy.spec.chunk_length,
                     "noise_shape": list(policy.noise_shape),
                     "nfe": policy.nfe,
+                    "continues": isinstance(policy, ContinuingPolicy),
                 }
                 for name, policy in self._policies.items()
             },
@@ -268,7 +269,8 @@ class PolicyServer:
             reason = "refused"
             request = read_request(message, self._policies, noise, self._limits.rows)
             reason = "policy"
-            answer = await asyncio.wrap_future(self._workers[request.policy].submit(request.obs, request.noise))
+            worker = self._workers[request.policy]
+            answer = await asyncio.wrap_future(worker.submit(request.obs, request.noise, request.previous))
         except OneDPError as error:
             self._metrics.errors.labels(reason).inc()
             return str(error)[:LONGEST_ERROR]
@@ -283,11 +285,8 @@ class PolicyServer:
             "total_ms": (time.perf_counter() - received_at) * 1e3,
             "batch_rows": answer.batch_rows,
         }
-        reply = {
-            "actions": answer.actions[0] if request.single else answer.actions,
-            "server_timing": timing,
-            "policy": request.policy,
-        }
+        actions = answer.actions[0] if request.single else answer.actions
+        reply = {"actions": actions, "server_timing": timing, "policy": request.policy}
         if request.noise_key is not None:
             reply["seed"], reply["chunk"] = request.noise_key
         return pack(reply)

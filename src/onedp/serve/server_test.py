@@ -16,14 +16,22 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from onedp.errors import ServeError, SpecError
-from onedp.serve.client import PolicyClient
-from onedp.serve.fake_policy_test import FakePolicy, observation
+from onedp.serve.client import ContinuingClient, PolicyClient
+from onedp.serve.fake_policy_test import Continuing, FakePolicy, observation
 from onedp.serve.loopback_test import connect, get, serving
 from onedp.serve.requests import OPTIONS
 from onedp.serve.run import serve_in_thread
 from onedp.serve.server import PolicyServer, ServerConfig
 from onedp.serve.wire import pack, unpack
-from onedp.types import RESERVED_NAMES, FieldSpec, Policy, PolicySpec, episode_noise
+from onedp.types import (
+    RESERVED_NAMES,
+    Continuation,
+    ContinuingPolicy,
+    FieldSpec,
+    Policy,
+    PolicySpec,
+    episode_noise,
+)
 
 TOKEN = "a-token-of-the-tests"
 
@@ -91,6 +99,23 @@ def test_our_client_is_the_policy_it_asks():
         assert (client.spec, client.noise_shape, client.nfe) == (policy.spec, policy.noise_shape, policy.nfe)
         np.testing.assert_array_equal(client.infer(obs, noise), policy.infer(obs, noise))
         assert client.timing["batch_rows"] == 3
+
+
+def test_our_client_goes_on_from_a_chunk_as_the_policy_does():
+    policy, rng = Continuing(), np.random.default_rng(0)
+    obs, noise = observation(0.5, rows=2), rng.standard_normal((2, 1, 6, 2), dtype=np.float32)
+    before = Continuation(rng.random((2, 5, 2), dtype=np.float32), rng.random((2, 5), dtype=np.float32))
+    with serving({"a": FakePolicy(), "b": policy}) as port:
+        with ContinuingClient(port=port, policy="b") as client:
+            assert isinstance(client, ContinuingPolicy)
+            answer = client.infer_continuing(obs, noise, before)
+            np.testing.assert_array_equal(policy.previous[0].actions, before.actions)
+            np.testing.assert_array_equal(answer, policy.infer_continuing(obs, noise, before))
+            np.testing.assert_array_equal(client.infer(obs, noise), policy.infer(obs, noise))
+        with pytest.raises(ServeError, match=r"The policy 'a' of the server at .* cannot go on from the chunk before"):
+            ContinuingClient(port=port)
+        with PolicyClient(port=port, policy="b") as client:
+            assert not isinstance(client, ContinuingPolicy)
 
 
 def test_our_client_says_what_went_wrong():

@@ -1,6 +1,7 @@
 """One thread a policy. It takes what has queued up meanwhile in one pass of the network.
 
-Batching pays wherever a pass over 16 rows costs less than 16 passes, on a CPU too: measured in docs/serving.md.
+Batching pays wherever a pass over 16 rows costs less than 16 passes, on a CPU too: measured in docs/serving.md. Chunks
+that go on from others and chunks that stand alone are never of one pass.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from onedp.errors import OneDPError, ServeError
-from onedp.types import Policy
+from onedp.types import Continuation, ContinuingPolicy, Policy
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Answer:
 class _Job:
     obs: Mapping[str, ndarray]
     noise: ndarray
+    previous: Continuation | None
     submitted_at: float
     answer: Future[Answer] = field(default_factory=Future)
 
@@ -65,9 +67,14 @@ class PolicyWorker:
         """Begin to work. What was submitted before is taken first."""
         self._thread.start()
 
-    def submit(self, obs: Mapping[str, ndarray], noise: ndarray) -> Future[Answer]:
-        """Queue a checked request. The future may be cancelled while it waits; it raises ``ServeError``."""
-        job = _Job(obs, noise, self._clock())
+    def submit(
+        self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation | None = None
+    ) -> Future[Answer]:
+        """Queue a checked request. The future may be cancelled while it waits; it raises ``ServeError``.
+
+        ``previous`` needs a ``ContinuingPolicy``.
+        """
+        job = _Job(obs, noise, previous, self._clock())
         self._queue.put(job)
         return job.answer
 
@@ -100,7 +107,7 @@ class PolicyWorker:
                 break
             if job is None:
                 return jobs, None, True
-            if rows + job.rows > self._max_rows:
+            if rows + job.rows > self._max_rows or (job.previous is None) != (first.previous is None):
                 return jobs, job, False
             jobs.append(job)
             rows += job.rows
@@ -111,7 +118,7 @@ class PolicyWorker:
         try:
             obs = {name: np.concatenate([job.obs[name] for job in jobs]) for name in jobs[0].obs}
             noise = np.concatenate([job.noise for job in jobs])
-            actions = self._checked(self._policy.infer(obs, noise), len(noise))
+            actions = self._checked(self._chunks(obs, noise, jobs), len(noise))
         except Exception as error:
             if len(jobs) > 1:  # one request may have spoiled it for the others
                 for job in jobs:
@@ -128,6 +135,13 @@ class PolicyWorker:
             own = actions[first_row : first_row + job.rows]
             first_row += job.rows
             job.answer.set_result(Answer(own, started_at - job.submitted_at, infer_s, len(noise)))
+
+    def _chunks(self, obs: Mapping[str, ndarray], noise: ndarray, jobs: list[_Job]) -> ndarray:
+        previous = [job.previous for job in jobs if job.previous is not None]
+        if not previous:
+            return self._policy.infer(obs, noise)
+        assert isinstance(self._policy, ContinuingPolicy)  # read_request refused others
+        return self._policy.infer_continuing(obs, noise, Continuation.joined(previous))
 
     def _checked(self, actions: ndarray, rows: int) -> ndarray:
         expected = (rows, self._policy.spec.chunk_length, self._policy.spec.action_dim)

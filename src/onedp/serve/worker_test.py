@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from onedp.errors import ServeError
-from onedp.serve.fake_policy_test import FakePolicy, observation
+from onedp.serve.fake_policy_test import Continuing, FakePolicy, observation
 from onedp.serve.worker import PolicyWorker
+from onedp.types import Continuation
 
 
 def submit(worker, value, rows=1):
@@ -24,6 +25,21 @@ def test_what_waits_is_taken_in_one_pass_and_given_back_to_its_sender():
     assert [answer.actions[:, 0, 0].tolist() for answer in actions] == [[1], [2, 2], [3, 3], [4], [5]]
     assert policy.batches == [3, 4]
     assert [answer.batch_rows for answer in actions] == [3, 3, 4, 4, 4]
+
+
+def test_chunks_that_go_on_from_others_have_passes_of_their_own():
+    policy = Continuing()
+    worker = PolicyWorker("p", policy, max_rows=4)
+
+    def going_on(value, weight):
+        before = Continuation(np.zeros((1, 5, 2), np.float32), np.full((1, 5), weight, np.float32))
+        return worker.submit(observation(value, rows=1), np.zeros((1, 1, 6, 2), np.float32), before)
+
+    answers = [submit(worker, 1.0), going_on(2.0, 0.5), going_on(3.0, 1.0), submit(worker, 4.0), submit(worker, 5.0)]
+    worker.close(timeout_s=0)
+    worker.start()
+    assert [answer.result(10).actions[0, 0, 0] for answer in answers] == [1, 502, 1003, 4, 5]
+    assert policy.batches == [1, 2, 2]
 
 
 def test_a_request_that_breaks_the_policy_breaks_only_itself():
