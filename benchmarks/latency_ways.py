@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from latency_tables import charged_s, how_of, time_text
 
 from onedp.evaluate.results import EvaluationResult
-from onedp.evaluate.statistics import wilson_interval
-from onedp.tasks.ways import way_entropy
+from onedp.evaluate.statistics import binary_entropy, wilson_interval
 
 INTRODUCTION = """## Ways
 
@@ -42,9 +41,5 @@ def _share(left: int, total: int) -> str:
 
 
 def _entropy(left: int, total: int) -> str:
-    def of(share: float) -> float:
-        return way_entropy({"left": share, "other": 1 - share})
-
-    low, high = wilson_interval(left, total)
-    largest = 1.0 if low <= 0.5 <= high else max(of(low), of(high))
-    return f"{of(left / total):.2f} [{min(of(low), of(high)):.2f}, {largest:.2f}]"
+    entropy = binary_entropy(left, total)
+    return f"{entropy.value:.2f} [{entropy.low:.2f}, {entropy.high:.2f}]"

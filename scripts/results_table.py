@@ -11,11 +11,10 @@ from pathlib import Path
 
 from onedp.evaluate.comparison import PairedDifference, load_results
 from onedp.evaluate.results import EvaluationResult
-from onedp.evaluate.statistics import wilson_interval
+from onedp.evaluate.statistics import binary_entropy, wilson_interval
 from onedp.files import write_text
 from onedp.tasks.metaworld import NAMES
 from onedp.tasks.robosuite_anything import KINDS, kind_of
-from onedp.tasks.ways import describe_ways
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 MANIPULATION = json.loads((RESULTS / "manipulation-cost.json").read_text())
@@ -34,8 +33,9 @@ REFERENCES = {
 MADE_BY = """
 ## Policies that the package does not ship
 
-The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`). All but lost-N were
-distilled before the package had lost episodes; today that is `onedp distill ... --no-lost`:
+The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`). All but lost-N,
+onedp-1, onedp-2 and onedp-half-0 were distilled before the package had lost episodes; today that is `onedp distill ...
+--no-lost`:
 
 - onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
@@ -48,6 +48,9 @@ distilled before the package had lost episodes; today that is `onedp distill ...
   the teacher's training, and 1200, 12.6 %) on the same observations and 26 episodes more that a student of seed 1
   had lost. That student is s2400-1 in the rows of lost-states: trained on another machine it has other weights than
   s2400-1 of Push-T's rows
+- onedp-1, onedp-2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the default at its present
+  rate; seed 0 of it, made from the same number of pairs but for a few, is
+  [rate-x-0.5-0.25-0-100000-2000](short-budgets/rate-x-0.5-0.25-0-100000-2000.json) (`scripts/short_budgets.py`)
 - onedp-half-0: `onedp distill pusht-keypoints-ddpm --steps 4800 --threads 1 --out NAME` (half-0), the recipe for twice
   its length, 50.4 %, with lost states
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
@@ -177,26 +180,32 @@ def by_kind(task: str, folder: str, what: str, kinds: Sequence[str], kind_of: Ca
 
 def ways() -> str:
     """Success and the ways of demonstrations, teachers and students in tasks that have two."""
-    lines = ["\n## Tasks with two ways\n\n| | success | ways | share of the left one |\n|---|---|---|---|\n"]
+    header = "| | success | episodes of each way | share of the left one | entropy of left or not [bit] |"
+    lines = [f"\n## Tasks with two ways\n\n{header}\n|---|---|---|---|---|\n"]
     for task, counts in MANIPULATION["ways_of_demonstrations"].items():
-        lines.append(f"| {task}, demonstrations | | {describe_ways(counts)} | {_left(counts)} |\n")
+        lines.append(f"| {task}, demonstrations | | {_counts(counts)} | {_left(counts)} |\n")
         for path in sorted((RESULTS / "robosuite").glob(f"{task}-*.json")):
             result = load_results(path)
             assert isinstance(result, EvaluationResult)
             low, high = result.success_ci95
             success = f"{result.success_rate:.3f} [{low:.3f}, {high:.3f}]"
-            lines.append(f"| {result.label} | {success} | {describe_ways(result.ways)} | {_left(result.ways)} |\n")
+            lines.append(f"| {result.label} | {success} | {_counts(result.ways)} | {_left(result.ways)} |\n")
     lines.append("\nEpisodes that went no way, or none clearly, are not counted among the ways.\n")
     return "".join(lines)
 
 
 def _left(ways: Mapping[str, int]) -> str:
-    """Share of the episodes with a way that went left, with its Wilson interval."""
+    """Two cells: share of the episodes with a way that went left, and its entropy, with intervals."""
     left, total = ways.get("left", 0), sum(ways.values())
     if not total:
-        return ""
+        return " | "
     low, high = wilson_interval(left, total)
-    return f"{left / total:.2f} [{low:.2f}, {high:.2f}]"
+    entropy = binary_entropy(left, total)
+    return f"{left / total:.2f} [{low:.2f}, {high:.2f}] | {entropy.value:.2f} [{entropy.low:.2f}, {entropy.high:.2f}]"
+
+
+def _counts(ways: Mapping[str, int]) -> str:
+    return ", ".join(f"{way} {count}" for way, count in ways.items())
 
 
 def hardware_of(results: Iterable[EvaluationResult]) -> str:

@@ -69,6 +69,18 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return low, high
 
 
+def binary_entropy(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Shannon entropy of "success or not" [bit], with all that it can be inside the rate's Wilson interval."""
+    low, high = wilson_interval(successes, n, confidence)
+    ends = [_entropy_bits(low), _entropy_bits(high)]
+    largest = 1.0 if low <= 0.5 <= high else max(ends)
+    return Estimate(_entropy_bits(successes / n), min(ends), largest)
+
+
+def _entropy_bits(rate: float) -> float:
+    return -sum(share * math.log2(share) for share in (rate, 1 - rate) if share) + 0.0
+
+
 def bootstrap_mean(
     values: Float[ndarray, " n"],
     rng: np.random.Generator,

@@ -12,6 +12,7 @@ from onedp.evaluate.statistics import (
     NORMAL,
     SuccessTable,
     align_starts,
+    binary_entropy,
     bootstrap_mean,
     paired_mean_difference,
     success_table,
@@ -44,6 +45,30 @@ def test_wilson_at_none_and_all(n):
     assert wilson_interval(n, n) == pytest.approx((n / (n + Z**2), 1.0))
     assert wilson_interval(0, n)[0] == 0.0
     assert wilson_interval(n, n)[1] == 1.0
+
+
+def test_entropy_of_none_and_of_half():
+    none = binary_entropy(0, 10)
+    rate = wilson_interval(0, 10)[1]
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(-rate * np.log2(rate) - (1 - rate) * np.log2(1 - rate))
+    half = binary_entropy(5, 10)
+    assert (half.value, half.high) == (1.0, 1.0)
+    assert half.low < binary_entropy(50, 100).low < 1.0
+
+
+@pytest.mark.parametrize(("count", "n"), [(1, 4), (3, 8), (45, 100), (90, 100)])
+def test_entropy_is_symmetric_and_inside_its_interval(count, n):
+    entropy = binary_entropy(count, n)
+    mirrored = binary_entropy(n - count, n)
+    assert (mirrored.value, mirrored.low, mirrored.high) == pytest.approx((entropy.value, entropy.low, entropy.high))
+    assert 0 <= entropy.low <= entropy.value <= entropy.high <= 1
+    reached = [entropy_of(p) for p in np.linspace(*wilson_interval(count, n), 1001)]
+    assert (entropy.low, entropy.high) == pytest.approx((min(reached), max(reached)), abs=1e-5)
+
+
+def entropy_of(p: float) -> float:
+    return float(-p * np.log2(p) - (1 - p) * np.log2(1 - p))
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.3, 0.75, 0.97])

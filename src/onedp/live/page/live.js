@@ -5,8 +5,8 @@ const TURN_PER_WHEEL_PX = 0.004; // [rad]
 const ARROW_PX = 14;
 const REFUSALS = [401, 403, 503]; // no or another token, a foreign site, all pages taken
 const LATENCY_NAMES = {
-  0: "none", measured: "measured here", true: "as it thinks", paper: "paper’s, for its passes",
-  0.016: "16 ms (paper’s one step)", 0.075: "75 ms (paper’s DDIM-10)", 0.669: "669 ms (paper’s DDPM-100)",
+  0: "none", measured: "measured here", true: "as it thinks", paper: "paper’s, own passes",
+  0.016: "16 ms (paper’s 1 step)", 0.075: "75 ms (paper’s DDIM-10)", 0.669: "669 ms (paper’s DDPM)",
 };
 
 const find = (id) => document.getElementById(id);
