@@ -28,7 +28,12 @@ def fuzzed_messages(spec: PolicySpec, count: int, seed: int) -> Iterator[bytes]:
 
 
 def _request(spec: PolicySpec, rng: np.random.Generator) -> dict:
-    return {name: value[0] for name, value in spec.fake_observation(batch=1, rng=rng).items()}
+    """An observation, in every second one the chunk before."""
+    request = {name: value[0] for name, value in spec.fake_observation(batch=1, rng=rng).items()}
+    if rng.random() < 0.5:
+        request["previous_actions"] = rng.random((spec.chunk_length, spec.action_dim), dtype=np.float32)
+        request["previous_weights"] = rng.random(spec.chunk_length, dtype=np.float32)
+    return request
 
 
 def _random_bytes(spec: PolicySpec, rng: np.random.Generator) -> bytes:
@@ -63,7 +68,7 @@ def _wrong_value(spec: PolicySpec, rng: np.random.Generator) -> bytes:
         {"a": {"b": []}},
     ]
     request = _request(spec, rng)
-    keys = [*request, "policy", "seed", "chunk", "noise", "", "\0", "__class__", "x" * 5000]
+    keys = [*request, "policy", "seed", "chunk", "noise", "previous_weights", "", "\0", "__class__", "x" * 5000]
     for place in rng.integers(len(keys), size=rng.integers(1, 4)):
         request[keys[place]] = values[rng.integers(len(values))]
     return pack(request)

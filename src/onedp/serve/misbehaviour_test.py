@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from onedp.errors import ServeError
 from onedp.serve.client import PolicyClient
-from onedp.serve.fake_policy_test import FakePolicy, observation
+from onedp.serve.fake_policy_test import Continuing, FakePolicy, observation
 from onedp.serve.fuzz import fuzzed_messages
 from onedp.serve.loopback_test import connect, get, serving, wait_until
 from onedp.serve.server import SPARE_SOCKETS
@@ -67,13 +67,14 @@ def test_too_large_a_message_is_answered_and_a_far_too_large_one_closes_that_con
 
 
 def test_fuzzed_messages_do_no_harm():
-    policy = FakePolicy()
+    policy = Continuing()
     with serving({"fake": policy}, limits={"requests_per_s": 1e6}) as port, connect(port) as connection:
         errors = 0
         for data in fuzzed_messages(policy.spec, count=300, seed=0):
             connection.send(data)
             errors += isinstance(connection.recv(timeout=10), str)
         assert errors > 200  # a few changed bytes are still a request
+        assert policy.previous  # of both kinds
         connection.send(pack(observation()))
         assert unpack(connection.recv(timeout=10))["actions"].shape == (5, 2)
         assert 'reason="bug"' not in get(port, "/metrics")[2]
