@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tqdm import tqdm
 
 from onedp.cli.main import main
@@ -24,7 +26,7 @@ from onedp.evaluate.heldout_data import load_heldout
 from onedp.nets.build import build_denoiser
 from onedp.nets.config import MlpConfig
 from onedp.policy import TorchPolicy, save_policy
-from onedp.report.heldout import HEADINGS
+from onedp.report.heldout import HEADINGS, terminal_table
 from onedp.tasks import PUSHT_KEYPOINTS
 
 SPEC = PUSHT_KEYPOINTS.spec
@@ -184,6 +186,23 @@ def test_command_writes_json_and_page(tmp_path, data, capsys):
     assert "Jump at seams" in page
     assert not re.findall(r"(?:src|href)\s*=\s*[\"']?https?:|url\(https?:", page)  # no network needed
     assert "5 observations of 2 of 40 episodes" in capsys.readouterr().out
+
+
+def test_the_table_fits_80_columns_whole(data):
+    policy = make_policy()
+    names = ["pusht-keypoints-ddpm-of-a-long-name", "b", "c"]
+    policies = [dataclasses.replace(policy, name=name) for name in names]
+    comparison = compare_heldout(policies, 0, data, PUSHT_KEYPOINTS, count=4, draws=2, seed=0)
+    out = io.StringIO()
+    Console(file=out, width=80, markup=False).print(terminal_table(comparison))
+    text = out.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for row in comparison.rows:
+        for metric in row.metrics.values():
+            assert metric is not None
+            assert f"{metric.mean:.3f}" in text
+            assert f"[{metric.ci95[0]:.3f}, {metric.ci95[1]:.3f}]" in text
 
 
 def test_results_files_have_no_chunks(tmp_path, data, capsys):

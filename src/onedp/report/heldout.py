@@ -32,17 +32,21 @@ LIMITS = [
 
 
 def terminal_table(comparison: HeldoutComparison) -> Table:
-    """One row a policy: metrics with their intervals, latency."""
+    """One column a policy, one row a metric with its interval below; 80 columns hold three policies."""
     table = Table(
-        title=f"{comparison.selection}, {comparison.draws} chunks each", title_justify="left", box=SIMPLE_HEAD
+        title=f"{comparison.selection}, {comparison.draws} chunks each",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
-    table.add_column("Policy", overflow="fold", min_width=14)
-    for heading in (*HEADINGS.values(), "Passes", "Latency p50 [ms]"):
-        table.add_column(heading, justify="right")
+    table.add_column("")
     for row in comparison.rows:
-        name = f"{row.policy}\n{row.sampler}" + (" (reference)" if row.label == comparison.reference else "")
-        cells = [_cell(row.metrics[metric], "\n") for metric in HEADINGS]
-        table.add_row(name, *cells, str(row.nfe), three_digits(row.latency_ms_p50))
+        reference = "\n(reference)" if row.label == comparison.reference else "\n"
+        table.add_column(f"{row.policy}\n{row.sampler}{reference}", justify="right", overflow="fold", min_width=14)
+    for metric, heading in HEADINGS.items():
+        table.add_row(heading, *(_cell(row.metrics[metric], "\n") for row in comparison.rows))
+    table.add_row("Passes", *(str(row.nfe) for row in comparison.rows))
+    table.add_row("Latency p50 [ms]", *(three_digits(row.latency_ms_p50) for row in comparison.rows))
     return table
 
 
