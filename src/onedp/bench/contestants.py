@@ -1,9 +1,9 @@
 """What is compared, as written on the command line. Torch-free.
 
-``[ddpm/ | edm/]METHOD[:PRESET][+NETWORK][@SAMPLER]`` is a method of the table trained from that teacher (or from the
-demonstrations, if it needs none), with the teacher's network or the one named (as ``onedp distill --network``), acting
-with a sampler of its own or the one named; ``[ddpm/ | edm/]SAMPLER`` is the teacher itself. Examples: onedp-s,
-onedp-s:paper, onedp-s+mlp, edm/onedp-s, ddim:10, heun:18, edm/one-step.
+``[PROCESS/]METHOD[:PRESET][+NETWORK][@SAMPLER]`` is a method of the table trained from the teacher of that process,
+``ddpm``, ``edm`` or ``flow`` (or from the demonstrations, if it needs none), with the teacher's network or the one
+named (as ``onedp distill --network``), acting with a sampler of its own or the one named; ``[PROCESS/]SAMPLER`` is the
+teacher itself. Examples: onedp-s, onedp-s:paper, onedp-s+mlp, edm/onedp-s, ddim:10, heun:18, edm/one-step, flow/onedp.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from onedp.errors import OneDPError, unknown_choice
 from onedp.methods.table import METHODS, recipe
 from onedp.nets.config import NETWORK_SIZES, NetworkConfig
 
-PROCESSES = ("ddpm", "edm")
-TEACHER_SAMPLERS = {"ddpm": "ddpm", "ddim": "ddpm", "heun": "edm", "one-step": "ddpm"}
+PROCESSES = ("ddpm", "edm", "flow")
+TEACHER_SAMPLERS = {"ddpm": "ddpm", "ddim": "ddpm", "heun": "edm", "euler": "flow", "one-step": "ddpm"}
 """Samplers that a teacher's row may name, and the process that is meant when none is."""
 
 

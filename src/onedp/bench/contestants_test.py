@@ -15,6 +15,8 @@ from onedp.nets.config import NETWORK_SIZES
         ("ddim:10", ("ddpm", None, "", "ddim:10")),
         ("heun:18", ("edm", None, "", "heun:18")),
         ("edm/one-step", ("edm", None, "", "one-step")),
+        ("euler:10", ("flow", None, "", "euler:10")),
+        ("flow/onedp", ("flow", "onedp", "small", None)),
         ("one-step:40:0.5", ("ddpm", None, "", "one-step:40:0.5")),
         ("onedp-s", ("ddpm", "onedp-s", "small", None)),
         ("edm/onedp-s:paper", ("edm", "onedp-s", "paper", None)),
@@ -47,7 +49,7 @@ def test_a_method_may_have_a_network_of_its_own(text, expected):
     ("text", "message"),
     [
         ("onedp-x", r"onedp-x.*onedp-s.*ddim"),
-        ("vp/onedp-s", r"'vp'.*ddpm, edm.*in 'vp/onedp-s'"),
+        ("vp/onedp-s", r"'vp'.*ddpm, edm, flow.*in 'vp/onedp-s'"),
         ("onedp-s:large", r"preset of onedp-s.*large.*small"),
         ("onedp-s+big", r"network of onedp-s 'big'.*unet-small"),
         ("onedp-s+", r"network of onedp-s ''.*unet-small"),

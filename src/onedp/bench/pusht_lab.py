@@ -42,7 +42,7 @@ class PushTLab(Lab):
     """Students of one pair of teachers; everything a row needs is measured on this machine."""
 
     columns = PUSHT_COLUMNS
-    reference_sampler: Mapping[str, str] = {"ddpm": "ddim:10", "edm": "heun:10"}
+    reference_sampler: Mapping[str, str] = {"ddpm": "ddim:10", "edm": "heun:10", "flow": "euler:10"}
 
     def __init__(self, task: str, out: Path, options: PushTOptions | None = None, make_missing: bool = True):
         self.task = task

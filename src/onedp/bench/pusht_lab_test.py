@@ -40,10 +40,10 @@ def demonstrations(tmp_path_factory):
 def teachers(tmp_path_factory, demonstrations):
     folder = tmp_path_factory.mktemp("teachers")
     network = MlpConfig(width=8, blocks=1, step_embed_dim=8)
-    for process in ("ddpm", "edm"):
+    for process in ("ddpm", "edm", "flow"):
         run = TeacherRun("pusht-keypoints", demonstrations, DenoisingConfig(process=process), network, LOOP)
         train_teacher(run, folder / process)
-    return {process: str(folder / process) for process in ("ddpm", "edm")}
+    return {process: str(folder / process) for process in ("ddpm", "edm", "flow")}
 
 
 @pytest.fixture
@@ -134,6 +134,17 @@ def test_a_student_may_have_a_network_of_its_own_and_is_counted_with_it(lab, mon
     pairs = policy.nfe * 18_462 / 1200 * teacher
     assert number(own, "passes") == pytest.approx(number(own, "steps") * (128 * 3 * student + pairs), rel=0.01)
     assert number(same, "passes") == pytest.approx(number(same, "steps") * (128 * 3 * teacher + pairs), rel=0.01)
+
+
+def test_a_flow_policy_may_be_the_teacher(lab):
+    rows = run_bench(lab, parse_contestants(["euler:10,flow/regression,edm/regression"]), (0.2,), (0,), lab.out)
+    assert [row.failure for row in rows] == [None] * 3
+    teacher, student, other = rows
+    assert teacher.mean("score_difference") == 0.0
+    assert number(student, "nfe") == 1
+    assert number(student, "error_at_pass_1") > 0
+    assert load_policy(lab.trained(Contestant.parse("flow/regression"), 0.2, 0).folder).denoiser.schedule.kind == "flow"
+    assert number(student, "energy_distance") != number(other, "energy_distance")
 
 
 def test_every_halving_of_progressive_distillation_is_a_row(lab):

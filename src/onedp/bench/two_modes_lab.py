@@ -42,7 +42,7 @@ class TwoModesLab(Lab):
 
     task = "two-modes"
     columns = TWO_MODES_COLUMNS
-    reference_sampler: Mapping[str, str] = {"ddpm": "ddpm:100", "edm": "heun:18"}
+    reference_sampler: Mapping[str, str] = {"ddpm": "ddpm:100", "edm": "heun:18", "flow": "euler:50"}
 
     def __init__(self, out: Path, options: TwoModesOptions | None = None, make_missing: bool = True):
         self.out = out
@@ -59,7 +59,7 @@ class TwoModesLab(Lab):
         return self._data
 
     def teacher(self, process: str) -> Trained:
-        """Denoising training with the options' network; DDPM-100 with cosine schedule, or EDM."""
+        """Denoising training with the options' network; DDPM-100 with cosine schedule, EDM, or a flow policy."""
         options = self.options
         rate = OptimizerConfig(lr=options.teacher_lr, warmup_steps=200, decay="cosine", clip_norm=1.0)
         config = DenoisingConfig(process=process, optimizer=rate, ema=EmaConfig(max_decay=0.999))  # type: ignore[arg-type]

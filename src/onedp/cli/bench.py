@@ -25,8 +25,8 @@ class Bench:
     """two-modes: a synthetic distribution that is known exactly, no simulator, minutes; pusht-keypoints: the shipped
     teachers, students distilled here, all on the same starts."""
     methods: tuple[str, ...] = ()
-    """Methods (onedp, onedp-s:paper, edm/onedp, METHOD+NETWORK with a network of its own, METHOD@SAMPLER) and samplers
-    of the teacher (ddim:10, heun:18), separated by commas or spaces."""
+    """Methods (onedp, onedp-s:paper, edm/onedp, flow/onedp, METHOD+NETWORK with a network of its own, METHOD@SAMPLER)
+    and samplers of the teacher (ddim:10, heun:18, euler:10), separated by commas or spaces."""
     budget: tuple[float, ...] = (0.1,)
     """Shares of the teacher's training that a distillation may cost, in counted network passes; a row for each. Methods
     without a teacher always get the whole of its training."""
@@ -41,6 +41,8 @@ class Bench:
     """pusht-keypoints: the DDPM teacher, a folder or the name of a shipped one."""
     teacher_edm: str = "pusht-keypoints-edm"
     """pusht-keypoints: the EDM teacher."""
+    teacher_flow: str | None = None
+    """pusht-keypoints: a flow policy as the teacher of flow/METHOD and of euler:10; the package ships none."""
     data: Path | None = None
     """pusht-keypoints: observations to distil on; default: the ones the package ships."""
     lost: bool = True
@@ -87,6 +89,7 @@ class Bench:
 
     def _check_simulation(self, contestants: Sequence[Contestant]) -> None:
         """What would only be missed after hours."""
+        from onedp.artifact import read_manifest, resolve_artifact
         from onedp.data.hub import PREFIX
 
         if self.episodes < 1 or (self.workers is not None and self.workers < 1):
@@ -94,9 +97,24 @@ class Bench:
         for option, path in (("data", self.data), ("demonstrations", self.demonstrations)):
             if path is not None and not str(path).startswith(PREFIX) and not path.exists():
                 raise OneDPError(f"--{option} {path} does not exist. Give the folder or file of a data set.")
+        missing = [each.text for each in contestants if each.process not in self._teachers()]
+        if missing:
+            raise OneDPError(
+                f"{', '.join(missing)}: there is no flow teacher. Train one (onedp train --method flow-matching) and "
+                "name it with --teacher-flow."
+            )
+        for process in sorted({each.process for each in contestants}):
+            teacher = self._teachers()[process]
+            kind = read_manifest(resolve_artifact(teacher)).process["kind"]
+            if kind != process:
+                raise OneDPError(f"The {process} teacher {teacher} is of the process {kind}, not {process}.")
         alone = [each.text for each in contestants if not each.needs_teacher]
         if alone and self.demonstrations is None and not self.only_finished:
             raise OneDPError(f"{', '.join(alone)} must be trained on demonstrations. Give them with --demonstrations.")
+
+    def _teachers(self) -> dict[str, str]:
+        named = {"ddpm": self.teacher_ddpm, "edm": self.teacher_edm, "flow": self.teacher_flow}
+        return {process: teacher for process, teacher in named.items() if teacher is not None}
 
     def _lab(self) -> Lab:
         if self.task == "two-modes":
@@ -109,7 +127,7 @@ class Bench:
 
         tell_of_idle_workers(self.episodes, self.workers)
         options = PushTOptions(
-            teachers={"ddpm": self.teacher_ddpm, "edm": self.teacher_edm},
+            teachers=self._teachers(),
             observations=self.data,
             lost=self.lost,
             demonstrations=self.demonstrations,
