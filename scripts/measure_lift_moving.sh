@@ -1,8 +1,8 @@
 #!/bin/sh
 # results/realtime-lift from nothing: demonstrations, teachers, students, and the cells, 100 starts each.
 # What is there already is kept, so it goes on where it was. Usage: measure_lift_moving.sh [WORKSPACE [PART]]
-# PART: policies, latencies, executors, going-on, whole-chunks, or measured; default all. ROWS: another folder for the
-# cells.
+# PART: policies, latencies, executors, noises (held, and warm from the chunk before), going-on, whole-chunks, or
+# measured; default all. ROWS: another folder for the cells.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -12,6 +12,7 @@ mkdir -p "${1:-runs/lift-moving}"
 cd "${1:-runs/lift-moving}"
 
 varied=lift-moving@speed=0.1,slowest=0
+noises=fresh
 speeds="lift-moving@speed=0 lift-moving@speed=0.04 lift-moving@speed=0.08"
 
 train() { # process
@@ -27,7 +28,7 @@ distill() { # teacher, method, steps
 cells() { # latencies, executors, policies; a new chunk every 8 steps
     # shellcheck disable=SC2086
     "$python" "$root/benchmarks/latency_grid.py" --tasks $speeds --latencies $1 --executors $2 --policies $3 --replan 8 \
-        --starts 100 --folder "$rows"
+        --noises $noises --starts 100 --folder "$rows"
 }
 
 case "$part" in all | policies)
@@ -49,6 +50,12 @@ case "$part" in all | latencies)
 esac
 case "$part" in all | executors)
     cells paper "drop-late rtc ensemble" "$paper"
+    ;;
+esac
+case "$part" in all | noises)
+    noises="held warm"
+    cells paper drop-late onedp-s
+    noises=fresh
     ;;
 esac
 case "$part" in all | going-on)
