@@ -3,9 +3,10 @@
 # a tenth of its training) and its folders. The workspace keeps what is done already; call it again to go on.
 # Usage: measure_rivals.sh DEMONSTRATIONS [WORKSPACE [PART]]; PART: students, without-teacher (trained on the
 # demonstrations for the teacher's whole budget; samplers of the teacher beside them), flow-students (one pass of the
-# flow policy of without-teacher), flow-seeds (two flow policies of other training seeds, and one pass of each), variants
-# (other networks, an annealed limit, the paper's recipe), converged (five and ten times the tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing for the tables,
-# write them of what is there. Each row of without-teacher takes 20 to 60 minutes of a core.
+# flow policy of without-teacher), flow-seeds (flow policies of two other training seeds, and one pass of each),
+# variants (other networks, an annealed limit, the paper's recipe), converged (five and ten times the tenth), default
+# all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there.
+# Each row of without-teacher takes 20 to 60 minutes of a core.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -45,6 +46,7 @@ row() { # name
 student() { # name, options of distill...
     name=$1
     shift
+    if [ -e "$name/run.json" ] && [ ! -d "$name/policy" ]; then "$onedp" distill --resume "$name"; fi
     [ -d "$name/policy" ] || "$onedp" distill "$@" --threads 1 --cpu --out "$name"
     row "$name"
 }
@@ -59,6 +61,7 @@ case "$part" in all | flow-students)
 esac
 case "$part" in all | flow-seeds)
     for seed in 1 2; do
+        if [ -e flow-$seed/run.json ] && [ ! -d flow-$seed/policy ]; then "$onedp" train --resume flow-$seed; fi
         [ -d flow-$seed/policy ] || "$onedp" train --task pusht-keypoints --data "$demonstrations" --mirror \
             --method flow-matching --network unet-slim --steps 8000 --seed $seed --threads 1 --cpu --out flow-$seed
         row flow-$seed

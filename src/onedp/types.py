@@ -262,6 +262,12 @@ class Continuation:
     """1: will be executed whatever comes; between: the nearer, the better; 0: free."""
 
     @classmethod
+    def free(cls, spec: PolicySpec) -> Continuation:
+        """One of a batch of one that keeps nothing."""
+        actions = np.zeros((1, spec.chunk_length, spec.action_dim), dtype=np.float32)
+        return cls(actions, np.zeros((1, spec.chunk_length), dtype=np.float32))
+
+    @classmethod
     def joined(cls, parts: Sequence[Continuation]) -> Continuation:
         """Those of several batches as one, in their order."""
         return cls(np.concatenate([part.actions for part in parts]), np.concatenate([part.weights for part in parts]))

@@ -1,8 +1,8 @@
-"""What a benchmark refuses before it trains anything: samplers that a policy of that kind does not have."""
+"""What a benchmark refuses before it trains anything: teachers that are none, samplers that a policy does not have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Lab
@@ -12,10 +12,36 @@ from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, Schedule
 from onedp.errors import OneDPError
 from onedp.methods.config import DenoisingConfig
 from onedp.methods.table import METHODS, recipe
+from onedp.policy import load_policy
 
 SCHEDULES: dict[str, Schedule] = {"ddpm": CosineDdpm(), "edm": Edm(), "flow": Flow()}
 OF_ONE_STEP = ("onedp", "regression", "going-on", "gaussian", "cloning", "act")
 """Kinds of methods whose policy answers at one noise level only."""
+
+
+def check_teachers(
+    contestants: Sequence[Contestant], teachers: Mapping[str, str], references: Mapping[str, str]
+) -> None:
+    """Raise ``OneDPError`` on the first teacher that is missing or cannot be what students are compared with.
+
+    ``teachers``: process to a folder or the name of a shipped policy; ``references``: process to the sampler. A student
+    in the place of its teacher could be distilled, and would be missed when the first student is compared.
+    """
+    for process in dict.fromkeys(each.process for each in contestants):
+        if process not in teachers:
+            of = ", ".join(each.text for each in contestants if each.process == process)
+            raise OneDPError(
+                f"{of}: there is no {process} teacher. Train one (for flow: onedp train --method flow-matching) and "
+                f"name it with --teacher-{process}."
+            )
+        option = f"--teacher-{process} {teachers[process]}"
+        kind = load_policy(teachers[process]).denoiser.schedule.kind
+        if kind != process:
+            raise OneDPError(f"{option}: its process is {kind}, not {process}.")
+        try:
+            load_policy(teachers[process], references[process])
+        except OneDPError as error:
+            raise OneDPError(f"{option}: {error}") from error
 
 
 def check_samplers(contestants: Sequence[Contestant], lab: Lab) -> None:

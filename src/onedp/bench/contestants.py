@@ -60,8 +60,8 @@ class Contestant:
             return cls(text, process or TEACHER_SAMPLERS[name], None, "", rest)
         raise OneDPError(
             unknown_choice("contestant", rest, [*METHODS, *TEACHER_SAMPLERS])
-            + " Write a method (onedp-s, onedp-s:paper, onedp-s+mlp, edm/onedp-s) or a sampler of the teacher "
-            "(ddim:10, heun:18)."
+            + " Write a method (onedp-s, onedp-s:paper, onedp-s+mlp, edm/onedp-s, flow/onedp) or a sampler of the "
+            "teacher (ddim:10, heun:18, euler:10)."
         )
 
 

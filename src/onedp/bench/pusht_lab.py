@@ -39,7 +39,7 @@ COUNTED_FIRST = ("unet", "mlp")
 
 
 class PushTLab(Lab):
-    """Students of one pair of teachers; everything a row needs is measured on this machine."""
+    """Students of one teacher of each process; everything a row needs is measured on this machine."""
 
     columns = PUSHT_COLUMNS
     reference_sampler: Mapping[str, str] = {"ddpm": "ddim:10", "edm": "heun:10", "flow": "euler:10"}

@@ -153,7 +153,7 @@ def shared_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "method", [*sorted(set(METHODS) - {"denoising", "act"}), "edm/consistency-policy@consistency:3"]
+    "method", [*sorted(set(METHODS) - {"denoising", "act"}), "edm/consistency-policy@consistency:3", "flow/onedp"]
 )
 def test_every_method_becomes_a_row(shared_folder, method):
     """A budget of a few steps: training, saving and examining go through. ACT has no MLP of two-modes."""

@@ -71,13 +71,15 @@ class Bench:
             )
         if self.task == "pusht-keypoints":
             self._check_simulation(contestants)
-        from onedp.bench.checks import check_samplers
+        from onedp.bench.checks import check_samplers, check_teachers
         from onedp.bench.plan import plan
         from onedp.bench.run import run_bench
         from onedp.files import require_writable
 
         require_writable(self.out / "results.json")
         lab = self._lab()
+        if self.task == "pusht-keypoints" and not self.only_finished:
+            check_teachers(contestants, self._teachers(), lab.reference_sampler)
         check_samplers(contestants, lab)
         if not self.only_finished and (text := plan(lab, contestants, self.budget, range(self.seeds))):
             print(text, flush=True)
@@ -89,7 +91,6 @@ class Bench:
 
     def _check_simulation(self, contestants: Sequence[Contestant]) -> None:
         """What would only be missed after hours."""
-        from onedp.artifact import read_manifest, resolve_artifact
         from onedp.data.hub import PREFIX
 
         if self.episodes < 1 or (self.workers is not None and self.workers < 1):
@@ -97,17 +98,6 @@ class Bench:
         for option, path in (("data", self.data), ("demonstrations", self.demonstrations)):
             if path is not None and not str(path).startswith(PREFIX) and not path.exists():
                 raise OneDPError(f"--{option} {path} does not exist. Give the folder or file of a data set.")
-        missing = [each.text for each in contestants if each.process not in self._teachers()]
-        if missing:
-            raise OneDPError(
-                f"{', '.join(missing)}: there is no flow teacher. Train one (onedp train --method flow-matching) and "
-                "name it with --teacher-flow."
-            )
-        for process in sorted({each.process for each in contestants}):
-            teacher = self._teachers()[process]
-            kind = read_manifest(resolve_artifact(teacher)).process["kind"]
-            if kind != process:
-                raise OneDPError(f"The {process} teacher {teacher} is of the process {kind}, not {process}.")
         alone = [each.text for each in contestants if not each.needs_teacher]
         if alone and self.demonstrations is None and not self.only_finished:
             raise OneDPError(f"{', '.join(alone)} must be trained on demonstrations. Give them with --demonstrations.")

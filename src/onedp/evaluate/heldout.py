@@ -88,6 +88,7 @@ class HeldoutComparison:
     """Which observations were judged, in words."""
     rows: tuple[HeldoutRow, ...]
     hardware: Mapping[str, Any]
+    """Threads: those that chunks were sampled with; latencies are of one."""
     command: str
     package_version: str
     date: str
@@ -165,7 +166,7 @@ def compare_heldout(
         seed=seed,
         selection=observations.selection,
         rows=tuple(rows),
-        hardware=hardware(str(yardstick.device)),
+        hardware={**hardware(str(yardstick.device)), "threads": torch.get_num_threads()},
         command=command_line(),
         package_version=importlib.metadata.version("onedp"),
         date=datetime.date.today().isoformat(),

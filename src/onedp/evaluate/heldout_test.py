@@ -188,16 +188,19 @@ def test_command_writes_json_and_page(tmp_path, data, capsys):
     assert "5 observations of 2 of 40 episodes" in capsys.readouterr().out
 
 
-def test_the_table_fits_80_columns_whole(data):
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_table_holds_every_policy_whole(data, count, width):
     policy = make_policy()
-    names = ["pusht-keypoints-ddpm-of-a-long-name", "b", "c"]
+    names = ["pusht-keypoints-ddpm-of-a-long-name", *"bcdef"][:count]
     policies = [dataclasses.replace(policy, name=name) for name in names]
-    comparison = compare_heldout(policies, 0, data, PUSHT_KEYPOINTS, count=4, draws=2, seed=0)
+    comparison = compare_heldout(policies, count - 1, data, PUSHT_KEYPOINTS, count=4, draws=2, seed=0)
     out = io.StringIO()
-    Console(file=out, width=80, markup=False).print(terminal_table(comparison))
+    Console(file=out, width=width, markup=False).print(terminal_table(comparison))
     text = out.getvalue()
     assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("(reference)") == max(1, (count - 1 + 1) // 2)
     for row in comparison.rows:
         for metric in row.metrics.values():
             assert metric is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 
 from onedp.evaluate.heldout import METRICS, HeldoutComparison, HeldoutRow, Metric
@@ -24,6 +26,7 @@ HEADINGS = {
     "seam_jump": "Jump at seams",
     "at_limits": "At the limits",
 }
+POLICIES_IN_80_COLUMNS = 3
 LIMITS = [
     "Success. A policy may answer like its teacher on recorded observations and still fail where its own mistakes "
     "lead: try it slowly on the robot before you rely on it.",
@@ -31,22 +34,26 @@ LIMITS = [
 ]
 
 
-def terminal_table(comparison: HeldoutComparison) -> Table:
-    """One column a policy, one row a metric with its interval below; 80 columns hold three policies."""
-    table = Table(
-        title=f"{comparison.selection}, {comparison.draws} chunks each",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
+def terminal_table(comparison: HeldoutComparison) -> Group:
+    """Columns of policies, rows of metrics with their intervals below; tables of so many policies as 80 columns hold,
+    the reference in each."""
+    reference = next(row for row in comparison.rows if row.label == comparison.reference)
+    others = [row for row in comparison.rows if row is not reference]
+    beside = POLICIES_IN_80_COLUMNS - 1
+    tables = [_metrics_table([reference, *others[first : first + beside]]) for first in range(0, len(others), beside)]
+    return Group(f"{comparison.selection}, {comparison.draws} chunks each", *(tables or [_metrics_table([reference])]))
+
+
+def _metrics_table(rows: Sequence[HeldoutRow]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for row in comparison.rows:
-        reference = "\n(reference)" if row.label == comparison.reference else "\n"
-        table.add_column(f"{row.policy}\n{row.sampler}{reference}", justify="right", overflow="fold", min_width=14)
+    for number, row in enumerate(rows):
+        name = f"{row.policy}\n{row.sampler}\n" + ("" if number else "(reference)")
+        table.add_column(name, justify="right", overflow="fold", min_width=14)
     for metric, heading in HEADINGS.items():
-        table.add_row(heading, *(_cell(row.metrics[metric], "\n") for row in comparison.rows))
-    table.add_row("Passes", *(str(row.nfe) for row in comparison.rows))
-    table.add_row("Latency p50 [ms]", *(three_digits(row.latency_ms_p50) for row in comparison.rows))
+        table.add_row(heading, *(_cell(row.metrics[metric], "\n") for row in rows))
+    table.add_row("Passes", *(str(row.nfe) for row in rows))
+    table.add_row("Latency p50 [ms]", *(three_digits(row.latency_ms_p50) for row in rows))
     return table
 
 

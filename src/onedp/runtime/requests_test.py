@@ -164,6 +164,13 @@ def test_going_on_between_rates_keeps_every_nth_action():
     assert policy.warm_noise(noise, previous).shape == noise.shape
 
 
+def test_what_can_only_go_on_goes_on_between_rates_too():
+    policy = at_control_rate(Continuing(), 20.0)
+    assert isinstance(policy, ContinuingPolicy)
+    assert not isinstance(policy, WarmStartPolicy)
+    ChunkRequests(policy, RealTimeChunkingExecutor(policy.spec), seed=0)
+
+
 def test_its_own_rate_changes_nothing_and_others_are_refused():
     policy = FakePolicy()
     assert at_control_rate(policy, 10.0) is policy

@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from onedp.errors import SpecError
 from onedp.runtime.requests import WarmStartPolicy
-from onedp.types import Continuation, Policy, PolicySpec
+from onedp.types import Continuation, ContinuingPolicy, Policy, PolicySpec
 
 
 def at_control_rate(policy: Policy, control_hz: float) -> Policy:
@@ -30,7 +30,9 @@ def at_control_rate(policy: Policy, control_hz: float) -> Policy:
         )
     if ticks == 1:
         return policy
-    return ResampledContinuing(policy, ticks) if isinstance(policy, WarmStartPolicy) else Resampled(policy, ticks)
+    if isinstance(policy, WarmStartPolicy):
+        return ResampledWarmStart(policy, ticks)
+    return ResampledContinuing(policy, ticks) if isinstance(policy, ContinuingPolicy) else Resampled(policy, ticks)
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,20 @@ class Resampled:
 
 @dataclass(frozen=True)
 class ResampledContinuing(Resampled):
-    """The same for a ``WarmStartPolicy``."""
+    """The same for a ``ContinuingPolicy``."""
 
     def infer_continuing(self, obs: Mapping[str, ndarray], noise: ndarray, previous: Continuation) -> ndarray:
         """See ``ContinuingPolicy``."""
         return self._held(self.policy.infer_continuing(self._sparse(obs), noise, self._sampled(previous)))
 
+    def _sampled(self, previous: Continuation) -> Continuation:
+        return Continuation(previous.actions[:, :: self.ticks], previous.weights[:, :: self.ticks])
+
+
+@dataclass(frozen=True)
+class ResampledWarmStart(ResampledContinuing):
+    """The same for a ``WarmStartPolicy``."""
+
     def warm_noise(self, noise: ndarray, previous: Continuation) -> ndarray:
         """See ``WarmStartPolicy``."""
         return self.policy.warm_noise(noise, self._sampled(previous))
-
-    def _sampled(self, previous: Continuation) -> Continuation:
-        return Continuation(previous.actions[:, :: self.ticks], previous.weights[:, :: self.ticks])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import websockets.sync.client
@@ -17,6 +17,8 @@ from onedp.errors import ServeError, unknown_choice
 from onedp.observations import check_observation
 from onedp.serve.wire import pack, unpack
 from onedp.types import Continuation, PolicySpec
+
+Client = TypeVar("Client", bound="PolicyClient")
 
 
 class PolicyClient:
@@ -138,7 +140,7 @@ class PolicyClient:
         """Hang up."""
         self._stack.close()
 
-    def __enter__(self) -> PolicyClient:
+    def __enter__(self: Client) -> Client:
         return self
 
     def __exit__(
@@ -160,8 +162,14 @@ class ContinuingClient(PolicyClient):
     ):
         """As ``PolicyClient``; raises ``ServeError`` too when the policy cannot go on from a chunk."""
         super().__init__(host, port, policy, token, timeout_s)
-        if not self.metadata["policies"][self.name].get("continues", False):
+        continues = self.metadata["policies"][self.name].get("continues")
+        if not continues:
             self.close()
+            if continues is None:
+                raise ServeError(
+                    f"The server at {self._uri} (onedp {self.metadata.get('version')}) does not know chunks that go on "
+                    "from the one before, which rtc needs. Update it, or use another executor."
+                )
             raise ServeError(
                 f"The policy '{self.name}' of the server at {self._uri} cannot go on from the chunk before, which rtc "
                 "needs: only PyTorch policies can. Use another executor."

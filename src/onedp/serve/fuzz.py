@@ -13,7 +13,10 @@ from onedp.types import PolicySpec
 
 
 def fuzzed_messages(spec: PolicySpec, count: int, seed: int) -> Iterator[bytes]:
-    """``count`` messages: noise, damaged requests, and well-formed ones with values that do not belong there."""
+    """``count`` messages: noise, damaged requests, and well-formed ones with values that do not belong there.
+
+    For a policy that goes on from chunks; others refuse every second of the well-formed ones.
+    """
     rng = np.random.default_rng(seed)
     kinds: tuple[Callable[[PolicySpec, np.random.Generator], bytes], ...] = (
         _random_bytes,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from onedp.errors import ServeError
-from onedp.types import PolicySpec
+from onedp.types import Policy
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class ServerLimits:
     """Limits of one server. Sizes in bytes, times in seconds."""
 
     message_bytes: int | None = None
-    """Largest message; None: four times the largest observation of the policies, times ``rows``, and 64 KiB."""
+    """Largest message; None: four times the largest observation of the policies with its noise and the chunk before,
+    times ``rows``, and 64 KiB."""
     rows: int = 16
     """Observations in one request, and in one pass of the network for several requests together."""
     requests_per_s: float = 1000.0
@@ -35,17 +37,18 @@ class ServerLimits:
         if not all(size > 0 for size in sizes) or (self.message_bytes is not None and self.message_bytes < 1):
             raise ServeError(f"Every limit of the server must be positive, these are not: {self}.")
 
-    def largest_message(self, specs: Iterable[PolicySpec]) -> int:
+    def largest_message(self, policies: Iterable[Policy]) -> int:
         """``message_bytes``, or what a client of any of the policies can need [bytes]."""
         if self.message_bytes is not None:
             return self.message_bytes
-        return 2**16 + 4 * self.rows * max(_request_bytes(spec) for spec in specs)
+        return 2**16 + 4 * self.rows * max(_row_bytes(policy) for policy in policies)
 
 
-def _request_bytes(spec: PolicySpec) -> int:
-    """An observation, and the chunk before with its weights."""
+def _row_bytes(policy: Policy) -> int:
+    """An observation, its noise, and the chunk before with its weights."""
+    spec = policy.spec
     observation = sum(spec.n_obs_steps * field.size * np.dtype(field.dtype).itemsize for field in spec.observations)
-    return observation + 4 * spec.chunk_length * (spec.action_dim + 1)
+    return observation + 4 * math.prod(policy.noise_shape) + 4 * spec.chunk_length * (spec.action_dim + 1)
 
 
 class TokenBucket:

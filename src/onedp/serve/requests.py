@@ -101,6 +101,10 @@ def _read_previous(message: Mapping[str, Any], rows: int, name: str, policy: Pol
     spec = policy.spec
     actions = _read_array(message, "previous_actions", (rows, spec.chunk_length, spec.action_dim))
     weights = _read_array(message, "previous_weights", (rows, spec.chunk_length))
+    low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
+    rounding = 1e-3 * (high - low)
+    if (actions < low - rounding).any() or (actions > high + rounding).any():
+        raise SpecError("previous_actions are beyond the policy's limits of actions, so no chunk of it held them.")
     if weights.min() < 0 or weights.max() > 1:
         raise SpecError("previous_weights must be between 0 (free) and 1 (will be executed whatever comes).")
     return Continuation(actions, weights)
@@ -113,7 +117,8 @@ def _read_array(message: Mapping[str, Any], key: str, shape: tuple[int, ...]) ->
     if not isinstance(array, ndarray) or array.shape not in shapes:
         given = array.shape if isinstance(array, ndarray) else type(array).__name__
         raise SpecError(f"{key} has shape {given}, expected {shape}.")
-    array = array.astype(np.float32).reshape(shape)
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
+        array = array.astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():
         raise SpecError(f"{key} has NaN or infinity.")
     return array

@@ -66,6 +66,8 @@ BEFORE = {"previous_actions": np.ones((5, 2)), "previous_weights": np.linspace(1
         ({"previous_weights": np.ones((2, 5))}, "previous_weights has shape (2, 5), expected (1, 5)"),
         ({"previous_weights": 1.0}, "previous_weights has shape float, expected (1, 5)"),
         ({"previous_actions": np.full((5, 2), np.nan)}, "previous_actions has NaN or infinity"),
+        ({"previous_actions": np.full((5, 2), 1e300)}, "previous_actions has NaN or infinity"),
+        ({"previous_actions": np.full((5, 2), 101.0)}, "previous_actions are beyond the policy's limits of actions"),
         ({"previous_weights": np.full(5, 1.1)}, "previous_weights must be between 0 (free) and 1"),
         ({"previous_weights": np.full(5, -0.1)}, "previous_weights must be between 0 (free) and 1"),
         ({"policy": "a"}, "The policy 'a' cannot go on from the chunk before"),
@@ -129,8 +131,9 @@ def test_limits_must_be_positive_and_the_message_fits_the_largest_request():
         ServerLimits(rows=0)
     with pytest.raises(ServeError, match="must be positive"):
         ServerLimits(message_bytes=0)
-    observation_and_chunk_before = 2 * 2 * 4 + 2 * 4 * 4 * 3 + 5 * 3 * 4
-    assert ServerLimits(rows=4).largest_message([FakePolicy().spec]) == 2**16 + 16 * observation_and_chunk_before
+    observation, noise, chunk_before = 2 * 2 * 4 + 2 * 4 * 4 * 3, 6 * 2 * 4, 5 * 3 * 4
+    row = observation + noise + chunk_before
+    assert ServerLimits(rows=4).largest_message([FakePolicy()]) == 2**16 + 16 * row
     assert ServerLimits(message_bytes=10).largest_message([]) == 10
 
 

@@ -29,7 +29,7 @@ from onedp.serve.metrics import ServerMetrics
 from onedp.serve.requests import ConnectionNoise, read_request
 from onedp.serve.wire import pack, unpack
 from onedp.serve.worker import PolicyWorker
-from onedp.types import ContinuingPolicy, Policy
+from onedp.types import Continuation, ContinuingPolicy, Policy
 
 PROTOCOL_VERSION = 1
 LONGEST_ERROR = 2000
@@ -75,7 +75,7 @@ class PolicyServer:
         self._policies = dict(policies)
         self._config = config
         self._limits = config.limits
-        self._max_bytes = config.limits.largest_message(policy.spec for policy in policies.values())
+        self._max_bytes = config.limits.largest_message(policies.values())
         self._metrics = ServerMetrics()
         self._workers = {
             name: PolicyWorker(name, policy, config.limits.rows) for name, policy in self._policies.items()
@@ -155,12 +155,14 @@ class PolicyServer:
             connection.transport.abort()
 
     async def _warm_up(self) -> None:
-        """One pass of each policy before the first client: it takes longest, and a broken policy must not be served."""
+        """A chunk of each policy, alone and going on from one, before any client: the first takes longest, or fails."""
         rng = np.random.default_rng(0)
         for name, policy in self._policies.items():
             obs = policy.spec.fake_observation(1, rng)
             noise = rng.standard_normal((1, *policy.noise_shape), dtype=np.float32)
-            await asyncio.wrap_future(self._workers[name].submit(obs, noise))
+            before = [Continuation.free(policy.spec)] if isinstance(policy, ContinuingPolicy) else []
+            for previous in (None, *before):
+                await asyncio.wrap_future(self._workers[name].submit(obs, noise, previous))
 
     # --- connections and plain HTTP
 

@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from onedp.errors import ServeError, SpecError
+from onedp.policy import load_policy
 from onedp.serve.client import ContinuingClient, PolicyClient
 from onedp.serve.fake_policy_test import Continuing, FakePolicy, observation
 from onedp.serve.loopback_test import connect, get, serving
@@ -107,15 +108,49 @@ def test_our_client_goes_on_from_a_chunk_as_the_policy_does():
     before = Continuation(rng.random((2, 5, 2), dtype=np.float32), rng.random((2, 5), dtype=np.float32))
     with serving({"a": FakePolicy(), "b": policy}) as port:
         with ContinuingClient(port=port, policy="b") as client:
-            assert isinstance(client, ContinuingPolicy)
             answer = client.infer_continuing(obs, noise, before)
-            np.testing.assert_array_equal(policy.previous[0].actions, before.actions)
+            np.testing.assert_array_equal(policy.previous[-1].actions, before.actions)
             np.testing.assert_array_equal(answer, policy.infer_continuing(obs, noise, before))
             np.testing.assert_array_equal(client.infer(obs, noise), policy.infer(obs, noise))
         with pytest.raises(ServeError, match=r"The policy 'a' of the server at .* cannot go on from the chunk before"):
             ContinuingClient(port=port)
-        with PolicyClient(port=port, policy="b") as client:
-            assert not isinstance(client, ContinuingPolicy)
+        assert isinstance(client, ContinuingPolicy)
+        with PolicyClient(port=port, policy="b") as other:
+            assert not isinstance(other, ContinuingPolicy)
+
+
+def test_a_server_of_before_chunks_went_on_is_named(monkeypatch):
+    def before(server):
+        told = now(server)
+        for offer in told["policies"].values():
+            del offer["continues"]
+        return told
+
+    now = PolicyServer.metadata
+    monkeypatch.setattr(PolicyServer, "metadata", before)
+    with serving({"b": Continuing()}) as port:
+        with pytest.raises(ServeError, match=r"does not know chunks that go on from the one before.* Update it"):
+            ContinuingClient(port=port)
+        with PolicyClient(port=port) as client:
+            assert client.infer(observation(1.0, rows=1), np.zeros((1, 1, 6, 2), np.float32)).shape == (1, 5, 2)
+
+
+def test_a_policy_is_warmed_up_for_both_kinds_of_chunks():
+    policy = Continuing()
+    with serving({"b": policy}):
+        assert policy.batches == [1, 1]
+        assert [previous.weights.max() for previous in policy.previous] == [0]
+
+
+def test_a_real_policy_goes_on_from_a_chunk_through_a_server():
+    policy, rng = load_policy("pusht-keypoints-onedp-s"), np.random.default_rng(0)
+    obs = policy.spec.fake_observation(2, rng)
+    noise = rng.standard_normal((2, *policy.noise_shape), dtype=np.float32)
+    tail = policy.infer(obs, noise)
+    before = Continuation(tail, np.linspace(1, 0, 2 * tail.shape[1], dtype=np.float32).reshape(2, -1))
+    with serving({"real": policy}) as port, ContinuingClient(port=port) as client:
+        answer = client.infer_continuing(obs, noise, before)
+    np.testing.assert_allclose(answer, policy.infer_continuing(obs, noise, before), atol=1e-3)
 
 
 def test_our_client_says_what_went_wrong():
