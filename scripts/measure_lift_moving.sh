@@ -45,7 +45,7 @@ paper="ddpm@ddpm:100 ddpm@ddim:10 consistency-policy@consistency:3 consistency-p
 case "$part" in all | latencies)
     cells "paper 0" sync "$paper"
     cells "0.016 0.2 0.35 0.669" sync ddpm@ddim:10
-    cells "0.075 0.2 0.35 0.669" sync "onedp-s onedp-d consistency-policy consistency-policy@consistency:3"
+    cells "0.075 0.2 0.35 0.669" sync "onedp-s onedp-d"
     ;;
 esac
 case "$part" in all | executors)
