@@ -34,8 +34,8 @@ MADE_BY = """
 ## Policies that the package does not ship
 
 The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`). All but lost-N,
-onedp-1, onedp-2, onedp-half-0 and onedp-twentieth-0 were distilled before the package had lost episodes; today that is `onedp distill ...
---no-lost`:
+onedp-1, onedp-2, onedp-half-0 and onedp-twentieth-0 were distilled before the package had lost episodes; today that is
+`onedp distill ... --no-lost`:
 
 - onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
 - regression-720: `onedp distill pusht-keypoints-ddpm --method regression --steps 720 --threads 1 --out NAME`
