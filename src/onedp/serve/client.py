@@ -69,6 +69,7 @@ class PolicyClient:
             if self.name not in self.metadata["policies"]:
                 raise ServeError(unknown_choice("policy", self.name, self.metadata["policies"]))
             offer = self.metadata["policies"][self.name]
+            self._check(offer)
             self._spec = PolicySpec.from_json(offer["spec"])
             self._noise_shape = tuple(int(n) for n in offer["noise_shape"])
             self._nfe = int(offer["nfe"])
@@ -77,6 +78,9 @@ class PolicyClient:
             raise
         self.timing: dict[str, float] = {}
         """What the newest answer cost the server [ms]."""
+
+    def _check(self, offer: Mapping[str, Any]) -> None:
+        """Raise ``ServeError`` when the policy, as the server describes it, is none for this client."""
 
     @property
     def spec(self) -> PolicySpec:
@@ -150,26 +154,19 @@ class PolicyClient:
 
 
 class ContinuingClient(PolicyClient):
-    """The same for a policy that goes on from the chunk before: what the executor ``rtc`` needs."""
+    """The same for a policy that goes on from the chunk before: what the executor ``rtc`` needs.
 
-    def __init__(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 8000,
-        policy: str | None = None,
-        token: str | None = None,
-        timeout_s: float = 10.0,
-    ):
-        """As ``PolicyClient``; raises ``ServeError`` too when the policy cannot go on from a chunk."""
-        super().__init__(host, port, policy, token, timeout_s)
-        continues = self.metadata["policies"][self.name].get("continues")
+    Connecting raises ``ServeError`` when the policy cannot.
+    """
+
+    def _check(self, offer: Mapping[str, Any]) -> None:
+        continues = offer.get("continues")
+        if continues is None:
+            raise ServeError(
+                f"The server at {self._uri} (onedp {self.metadata.get('version')}) does not know chunks that go on "
+                "from the one before, which rtc needs. Update it, or use another executor."
+            )
         if not continues:
-            self.close()
-            if continues is None:
-                raise ServeError(
-                    f"The server at {self._uri} (onedp {self.metadata.get('version')}) does not know chunks that go on "
-                    "from the one before, which rtc needs. Update it, or use another executor."
-                )
             raise ServeError(
                 f"The policy '{self.name}' of the server at {self._uri} cannot go on from the chunk before, which rtc "
                 "needs: only PyTorch policies can. Use another executor."

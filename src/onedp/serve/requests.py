@@ -99,20 +99,20 @@ def _read_previous(message: Mapping[str, Any], rows: int, name: str, policy: Pol
     if not isinstance(policy, ContinuingPolicy):
         raise ServeError(f"The policy '{name}' cannot go on from the chunk before: only PyTorch policies can.")
     spec = policy.spec
-    actions = _read_array(message, "previous_actions", (rows, spec.chunk_length, spec.action_dim))
-    weights = _read_array(message, "previous_weights", (rows, spec.chunk_length))
+    actions = _read_array(message["previous_actions"], "previous_actions", (rows, spec.chunk_length, spec.action_dim))
+    weights = _read_array(message["previous_weights"], "previous_weights", (rows, spec.chunk_length))
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
     rounding = 1e-3 * (high - low)
-    if (actions < low - rounding).any() or (actions > high + rounding).any():
+    beyond = (actions < low - rounding) | (actions > high + rounding)
+    if (beyond & (weights > 0)[..., None]).any():  # those without weight are of no account
         raise SpecError("previous_actions are beyond the policy's limits of actions, so no chunk of it held them.")
     if weights.min() < 0 or weights.max() > 1:
         raise SpecError("previous_weights must be between 0 (free) and 1 (will be executed whatever comes).")
     return Continuation(actions, weights)
 
 
-def _read_array(message: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> ndarray:
-    """Finite float32 of ``shape``; its batch axis may be missing where it is 1."""
-    array = message[key]
+def _read_array(array: Any, key: str, shape: tuple[int, ...]) -> ndarray:
+    """Finite float32 of ``shape``; its batch axis may be missing where it is 1. ``key``: its name in errors."""
     shapes = [shape, shape[1:]] if shape[0] == 1 else [shape]
     if not isinstance(array, ndarray) or array.shape not in shapes:
         given = array.shape if isinstance(array, ndarray) else type(array).__name__
@@ -130,15 +130,7 @@ def _read_noise(
     if "noise" in message:
         if "seed" in message or "chunk" in message:
             raise ServeError("The request has both noise and a seed or chunk; send one of them.")
-        noise = message["noise"]
-        shapes = [(rows, *noise_shape), noise_shape] if rows == 1 else [(rows, *noise_shape)]
-        if not isinstance(noise, ndarray) or noise.shape not in shapes:
-            given = noise.shape if isinstance(noise, ndarray) else type(noise).__name__
-            raise SpecError(f"Noise has shape {given}, expected {shapes[0]}: batch, draws, horizon, action dimension.")
-        noise = noise.astype(np.float32).reshape(shapes[0])
-        if not np.isfinite(noise).all():
-            raise SpecError("Noise has NaN or infinity; it must be standard normal.")
-        return noise, None
+        return _read_array(message["noise"], "Noise", (rows, *noise_shape)), None
     if "seed" not in message and "chunk" in message:
         raise ServeError("The request has a chunk but no seed; send both, or none.")
     seed, chunk = (message["seed"], message.get("chunk", 0)) if "seed" in message else connection_noise.next_key()

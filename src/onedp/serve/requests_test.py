@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,17 @@ def test_mistakes_in_the_chunk_before_are_named(changes, message):
     with pytest.raises(OneDPError) as error:
         read(**{"policy": "continuing", **BEFORE, **changes})
     assert message in str(error.value)
+
+
+def test_actions_without_weight_may_be_beyond_the_limits():
+    """A tail is filled up with zeros, which an arm may not be able to reach."""
+    spec = dataclasses.replace(FakePolicy().spec, action_low=(1.0, 1.0), action_high=(2.0, 2.0))
+    policies = {"arm": Continuing(spec=spec)}
+    before = {"previous_actions": np.array([[1.5, 1.5]] + [[0, 0]] * 4), "previous_weights": np.array([1, 0, 0, 0, 0])}
+    assert read_request({**observation(), **before}, policies, ConnectionNoise(0), 4).previous is not None
+    before["previous_weights"][1] = 1
+    with pytest.raises(OneDPError, match="beyond the policy's limits"):
+        read_request({**observation(), **before}, policies, ConnectionNoise(0), 4)
 
 
 def test_the_chunk_before_may_have_a_batch_axis_or_none():
