@@ -1,18 +1,20 @@
 #!/bin/sh
-# Rivals on Push-T, 500 test starts each, one training seed: results/pusht-bench (students of the shipped EDM teacher for
-# a tenth of its training) and its folders. The workspace keeps what is done already; call it again to go on.
-# Usage: measure_rivals.sh DEMONSTRATIONS [WORKSPACE [PART]]; PART: students, without-teacher (trained on the
-# demonstrations for the teacher's whole budget; samplers of the teacher beside them), flow-students (one pass of the
-# flow policy of without-teacher), flow-seeds (flow policies of two other training seeds, and one pass of each),
-# variants (other networks, an annealed limit, the paper's recipe), converged (five and ten times the tenth), default
-# all. ROWS: another folder for the results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there.
-# Each row of without-teacher takes 20 to 60 minutes of a core.
+# Rivals on Push-T, 500 test starts each, one training seed where nothing else is said: results/pusht-bench (students of
+# the shipped EDM teacher for a tenth of its training) and its folders. The workspace keeps what is done already; call
+# it again to go on.
+# Usage: measure_rivals.sh DEMONSTRATIONS [WORKSPACE [PART]]; PART: students, seeds (the rows of it that matter, three
+# training seeds), without-teacher (trained on the demonstrations for the teacher's whole budget; samplers of the
+# teacher beside them), flow-students (one pass of the flow policy of without-teacher), flow-seeds (flow policies of two
+# other training seeds, and one pass of each), variants (other networks, an annealed limit, the paper's recipe),
+# converged (five and ten times the tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train
+# nothing for the tables, write them of what is there. Each row of without-teacher takes 20 to 60 minutes of a core.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
 demonstrations=$(absolute "${1:?demonstrations of Push-T (zarr or its zip)}")
 rows=$(absolute "${ROWS:-$root/results/pusht-bench}")
 part=${3:-all}
+seeds=1
 mkdir -p "${2:-runs/rivals}"
 cd "${2:-runs/rivals}"
 
@@ -20,7 +22,7 @@ bench() { # part, folder of results, methods, budget...
     name=$1 results=$2 methods=$3
     shift 3
     # shellcheck disable=SC2086
-    "$onedp" bench pusht-keypoints --methods "$methods" --budget "$@" --seeds 1 --episodes 500 --first-seed 100000 \
+    "$onedp" bench pusht-keypoints --methods "$methods" --budget "$@" --seeds "$seeds" --episodes 500 --first-seed 100000 \
         --workers 1 --demonstrations "$demonstrations" --out "$name" ${ONLY_FINISHED:+--only-finished}
     mkdir -p "$results"
     for each in table.md results.json plots evaluations; do
@@ -32,6 +34,11 @@ case "$part" in all | students)
     few="edm/onedp,edm/onedp-s,edm/regression-fine,edm/consistency-policy,edm/consistency-policy@consistency:3"
     more="edm/onedp-d,edm/regression,edm/consistency,edm/sid,edm/progressive,edm/onedp-s-normalized"
     bench students "$rows" "$few,$more,edm/onedp-s-adversarial,edm/gaussian" 0.1
+    ;;
+esac
+case "$part" in all | seeds)
+    three="edm/onedp-s,edm/regression-fine,edm/consistency-policy,edm/consistency-policy@consistency:3"
+    (seeds=3 && bench seeds "$rows/seeds" "$three" 0.1)
     ;;
 esac
 case "$part" in all | without-teacher)

@@ -43,6 +43,7 @@ LEVERS = {
     "base": BASE,
     "rate x 0.25": lever(128, 15.4, 0.25),
     "rate x 0.5": lever(128, 15.4, 0.5),
+    "rate x 0.5, regression alone": lever(128, 15.4, 0.5, **ALONE),
     "rate x 3": lever(128, 15.4, 3.0),
     "pairs from less noise": lever(128, 15.4, pair_noise_scale=0.75),
     "pairs from less noise, rate x 0.5": lever(128, 15.4, 0.5, pair_noise_scale=0.75),
