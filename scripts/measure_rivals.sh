@@ -37,7 +37,7 @@ case "$part" in all | students)
     ;;
 esac
 case "$part" in all | seeds)
-    three="edm/onedp-s,edm/regression-fine,edm/consistency-policy,edm/consistency-policy@consistency:3"
+    three="edm/onedp-s,edm/regression,edm/regression-fine,edm/consistency-policy,edm/consistency-policy@consistency:3"
     (seeds=3 && bench seeds "$rows/seeds" "$three" 0.1)
     ;;
 esac

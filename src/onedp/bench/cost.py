@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from onedp.errors import OneDPError
+from onedp.methods.distillation import weights_are_held
 from onedp.methods.method import Method
 from onedp.nets.backbone import Backbone
 from onedp.train.config import LoopConfig
@@ -40,7 +41,7 @@ class PassCounter:
     def count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A forward hook for all modules."""
         if isinstance(module, Backbone) and isinstance(output, Tensor):
-            learns = any(p.requires_grad for p in module.parameters())
+            learns = any(p.requires_grad for p in module.parameters()) and not weights_are_held()
             factor = FORWARD if not output.requires_grad else FORWARD_BACKWARD if learns else THROUGH_FROZEN
             self.total += factor * len(output) * sum(p.numel() for p in module.parameters())
 

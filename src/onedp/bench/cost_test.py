@@ -15,6 +15,7 @@ from onedp.diffusion.samplers import Heun
 from onedp.diffusion.schedule import CosineDdpm, Edm
 from onedp.errors import OneDPError
 from onedp.methods.config import ActTrainingConfig, DenoisingConfig
+from onedp.methods.distillation import gradient_at
 from onedp.methods.method import Setting
 from onedp.methods.student_config import ProgressiveConfig
 from onedp.methods.table import build_method
@@ -54,6 +55,16 @@ def test_a_pass_is_all_weights_once_for_each_chunk_and_thrice_with_gradients(con
         assert counter.total == 5 * weights_of(network)
         network(*inputs)
         assert counter.total == (1 + 3) * 5 * weights_of(network)
+
+
+def test_a_pass_that_is_followed_back_to_its_input_alone_costs_two():
+    network = build_backbone(SMALL["unet"], SPEC, cond_dim=2)
+    x, t, cond = torch.zeros(5, 16, 2), torch.zeros(5), torch.zeros(5, 2)
+    with counted_passes() as counter:
+        gradient_at(lambda chunk: network(chunk, t, cond).sum(), x)
+        assert counter.total == 2 * 5 * weights_of(network)
+        network(x, t, cond)
+    assert counter.total == (2 + 3) * 5 * weights_of(network)
 
 
 @pytest.mark.parametrize("kind", SMALL)

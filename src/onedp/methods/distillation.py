@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -158,7 +159,19 @@ def step_weights(chunk: int, executed: range | None, unexecuted: float) -> Float
 
 def gradient_at(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Gradient of ``loss(x)`` at x alone: whatever networks the loss asks get none. Works under ``no_grad``."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(loss(x), x)
+    token = _AT_INPUT.set(True)
+    try:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(loss(x), x)
+    finally:
+        _AT_INPUT.reset(token)
     return gradient
+
+
+_AT_INPUT = ContextVar("at_input", default=False)
+
+
+def weights_are_held() -> bool:
+    """Whether this is inside ``gradient_at``, whose backward passes make no gradients of weights."""
+    return _AT_INPUT.get()

@@ -78,13 +78,15 @@ class Trajectory(FromPairs):
             x_u = follow_ode(self.teacher, x_t, bins, start, self.teacher.encode(pairs.nobs))
             over_u = student.jump(x_u, u, s, cond)  # x_u itself where s = u
             target = student.jump(over_u, s, clean, cond)
-            fixed = cond.detach()
-            difference = student.jump(there, s, clean, fixed) - target
+        fixed, differences = cond.detach(), []
+
+        def error(x: Tensor) -> Tensor:
+            differences.append(student.jump(x, s, clean, fixed) - target)
+            return pseudo_huber(differences[0], self.config.huber).mean()
+
         # The way from s to clean data is followed back with the student's weights held, as their stop-gradient says.
-        gradient = gradient_at(
-            lambda x: pseudo_huber(student.jump(x, s, clean, fixed) - target, self.config.huber).mean(), there
-        )
-        return (gradient * there).sum(), difference.square().mean().sqrt()
+        gradient = gradient_at(error, there)
+        return (gradient * there).sum(), differences[0].detach().square().mean().sqrt()
 
     def _denoising_loss(
         self, student: JumpDenoiser, chunks: Tensor, cond: Tensor, generator: torch.Generator
