@@ -13,10 +13,10 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tyro
-from two_modes_levers import LEVERS, Recipe
+from two_modes_levers import LEVERS
 from wide_noise import WideNoiseLab
 
 from onedp.bench.cells import UnfinishedError
@@ -29,6 +29,8 @@ from onedp.errors import OneDPError
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
 from onedp.machine import command_line
+from onedp.methods.config import MethodConfig
+from onedp.nets.config import MlpConfig
 from onedp.policy import load_policy
 
 VALID_TARGET, SHARE_TARGET, DISTANCE_TARGET = 0.98, 0.03, 2.0
@@ -52,20 +54,42 @@ class Options:
     """Train nothing: write the table of what is there."""
 
 
-def main(options: Options) -> None:
+class Lever(Protocol):
+    """A recipe that differs from another in one thing."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def process(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def network(self) -> MlpConfig | None: ...
+    @property
+    def noise_channels(self) -> int: ...
+    @property
+    def acting_noise(self) -> float | None: ...
+
+    def config(self, steps: int) -> MethodConfig: ...
+    def sampler(self) -> str | None: ...
+
+
+def main(options: Options, levers: Mapping[str, Lever]) -> None:
     """Run what is missing and write the table."""
+    if unknown := sorted(set(options.rows) - set(levers)):
+        raise SystemExit(f"There are no rows {unknown}; there are {sorted(levers)}.")
     lab = TwoModesLab(options.bench, make_missing=not options.only_finished)
-    rows = [ablation_row(lab, name, LEVERS[name], options) for name in options.rows or LEVERS]
+    rows = [ablation_row(lab, name, levers[name], options) for name in options.rows or levers]
     if options.only_finished:
         rows = [row for row in rows if row.seeds]
     reference = {
         process: lab.examined(lab.teacher(process), process, lab.reference_sampler[process])
-        for process in sorted({LEVERS[row.contestant].process for row in rows})
+        for process in sorted({levers[row.contestant].process for row in rows})
     }
     facts = {
         "task": lab.task,
         "budget": options.budget,
-        "recipes": {row.contestant: dataclasses.asdict(LEVERS[row.contestant]) for row in rows},
+        "recipes": {row.contestant: _plain(levers[row.contestant]) for row in rows},
         "references": reference,
         "command": command_line(),
         "hardware": hardware("cpu"),
@@ -80,11 +104,11 @@ def main(options: Options) -> None:
     print(markdown(columns, rows, nothing))
 
 
-def ablation_row(lab: TwoModesLab, name: str, lever: Recipe, options: Options) -> Row:
+def ablation_row(lab: TwoModesLab, name: str, lever: Lever, options: Options) -> Row:
     """Train and examine one recipe with every seed."""
     if lever.noise_channels:
         lab = WideNoiseLab(options.bench, lever.noise_channels, lab.store.make_missing)
-    contestant = Contestant(name, lever.process, "onedp-s", "small", None, lever.network)
+    contestant = Contestant(name, lever.process, lever.method, "small", None, lever.network)
     teacher = lab.teacher(lever.process)
     numbers: list[dict[str, float | None]] = []
     finished: list[int] = []
@@ -105,13 +129,12 @@ def ablation_row(lab: TwoModesLab, name: str, lever: Recipe, options: Options) -
     return Row(name, name, options.budget, tuple(finished), tuple(numbers))
 
 
-def acting_noise(lever: Recipe, trained: Trained) -> float:
+def acting_noise(lever: Lever, trained: Trained) -> float:
     """Factor on the noise under which a policy was examined: the lever's, or what the policy learned."""
     if lever.acting_noise is not None:
         return lever.acting_noise
     sampler = load_policy(trained.folder).sampler
-    assert isinstance(sampler, OneStep)
-    return sampler.noise_scale
+    return sampler.noise_scale if isinstance(sampler, OneStep) else 1.0
 
 
 def meets_target(own: Mapping[str, float | None], reference: Mapping[str, float | None]) -> bool:
@@ -134,4 +157,4 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main(tyro.cli(Options), LEVERS)

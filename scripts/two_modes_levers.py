@@ -44,6 +44,11 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of ``OneDpConfig``."""
 
+    @property
+    def method(self) -> str:
+        """In the table of methods."""
+        return "onedp-s"
+
     def config(self, steps: int) -> OneDpConfig:
         """For a run of ``steps`` steps."""
         config = fitted(recipe("onedp-s"), steps)

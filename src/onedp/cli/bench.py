@@ -13,6 +13,12 @@ from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Lab
 from onedp.errors import OneDPError
 
+SIMULATED = (
+    *("teacher_ddpm", "teacher_edm", "teacher_flow", "data", "lost", "demonstrations"),
+    *("episodes", "first_seed", "workers", "ray"),
+)
+"""Options that the synthetic task has no use for."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -71,6 +77,11 @@ class Bench:
             )
         if self.task == "pusht-keypoints":
             self._check_simulation(contestants)
+        elif ignored := [name for name in SIMULATED if getattr(self, name) != getattr(Bench, name)]:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+            raise OneDPError(
+                f"{options}: only of pusht-keypoints; {self.task} trains its own teachers and has no starts."
+            )
         from onedp.bench.checks import check_samplers, check_teachers
         from onedp.bench.plan import plan
         from onedp.bench.run import run_bench

@@ -92,9 +92,10 @@ def test_stochastic_student_learns_mean_and_spread_of_a_gaussian_teacher(schedul
     assert samples.std(dim=0).mean().item() == pytest.approx(0.2, rel=0.05)
 
 
+@pytest.mark.parametrize("annealed", [False, True])
 @pytest.mark.parametrize("schedule", [CosineDdpm(), Edm(), Flow()])
-def test_deterministic_student_learns_the_mean_and_has_no_spread(schedule):
-    method = method_of(schedule, "d")
+def test_deterministic_student_learns_the_mean_and_has_no_spread(schedule, annealed):
+    method = method_of(schedule, "d", annealed=annealed)
     train(method, 500)
     samples = student_samples(method, 50)
     torch.testing.assert_close(samples.mean(dim=0), MEAN, atol=0.02, rtol=0)
@@ -206,9 +207,35 @@ def test_stochastic_gradient_is_zero_before_the_tracker_moves_and_the_determinis
         assert (logs["gradient_norm"].item() == 0) is expected_zero
 
 
-@pytest.mark.parametrize("variant", ["s", "d"])
-def test_each_loss_moves_the_network_it_owns_and_no_other(variant, tmp_path):
-    method = method_of(CosineDdpm(), variant, regression_steps=1, regression_pairs=300)
+def test_a_student_with_a_critic_still_learns_the_mean_of_its_teacher(tmp_path):
+    """The critic looks at features of the tracker, so that one is a network; teacher and student stay exact."""
+    fast = OptimizerConfig(lr=2e-2, betas=(0.0, 0.999))
+    config = OneDpConfig(generator=fast, tracker=replace(fast, lr=3e-3), adversarial_weight=0.01, regression_pairs=500)
+    method = OneDp(config, small_network(Edm()), Heun(10, clip=None), steps=200)
+    assert "critic" in dict(method.networks["tracker"].named_children())
+    method.teacher = teacher_of(Edm()).requires_grad_(False)
+    method.networks["generator"] = student = teacher_of(Edm()).requires_grad_(True)
+    with torch.no_grad():
+        student.mean.add_(0.4)
+    method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
+    tracker = method.networks["tracker"]
+    parts = {"tracker": (tracker.critic, tracker.backbone), "generator": (student,)}
+    for name, other in (("tracker", student), ("generator", tracker)):
+        method.loss(name, BATCH, 0, torch.Generator().manual_seed(0))[0].backward()
+        for part in parts[name]:
+            assert any(p.grad is not None and bool(p.grad.abs().max() > 0) for p in part.parameters()), name
+            part.zero_grad(set_to_none=True)
+        assert all(p.grad is None for p in other.parameters()), name
+    train(method, 200)
+    torch.testing.assert_close(student_samples(method).mean(dim=0), MEAN, atol=0.08, rtol=0)
+
+
+CHANGES = [{}, {"divergence": "fisher"}, {"normalize_gradient": True}]
+
+
+@pytest.mark.parametrize(("variant", "changes"), [*(("s", each) for each in CHANGES), ("d", {})])
+def test_each_loss_moves_the_network_it_owns_and_no_other(variant, changes, tmp_path):
+    method = method_of(CosineDdpm(), variant, regression_steps=1, regression_pairs=300, **changes)
     method.prepare(BATCH.nobs, tmp_path, "key", torch.Generator().manual_seed(0))
     everything = {"teacher": method.teacher, **method.networks}
     if variant == "s":  # let the tracker differ from the teacher, else its gradient is rightly zero

@@ -37,6 +37,7 @@ from onedp.train.metrics import last_diagnostics
 from onedp.train.run_options import run_from_anywhere, run_identity
 from onedp.train.solver import solver
 from onedp.train.state import TrainState
+from onedp.train.stopping import best_so_far
 from onedp.train.windows import window_tensors
 
 MOVED_ENOUGH = 1e-3
@@ -127,6 +128,7 @@ def _run(
     resume: bool,
     stop_after: int | None,
 ) -> TorchPolicy | None:
+    best_so_far(method, loop)  # a run that cannot stop as it is told leaves nothing behind
     identity = run_identity(run, policy.provenance)
     started = time.process_time()
     if accelerator.is_main_process and not resume:

@@ -138,3 +138,4 @@ def test_patience_that_cannot_be_meant(demonstrations: Path, tmp_path: Path) -> 
     run = TeacherRun("pusht-keypoints", demonstrations, DenoisingConfig(), NETWORK, loop(2, patience=1))
     with pytest.raises(TrainingError, match="no held-out measure to stop by; leave out --patience"):
         train_teacher(run, tmp_path / "teacher")
+    assert not (tmp_path / "teacher/run.json").exists()  # without the option the same folder is free
