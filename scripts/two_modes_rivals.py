@@ -54,26 +54,16 @@ class Rival:
 SAME_BINS = {"first_bins": 80}
 RIVALS: dict[str, Rival] = {
     "Consistency Policy": Rival("consistency-policy"),
+    "Consistency Policy, 3 passes": Rival("consistency-policy", acting="consistency:3"),
     "Consistency Policy, rate x 0.33": Rival("consistency-policy", 0.33),
     "Consistency Policy, rate x 3": Rival("consistency-policy", 3.0),
+    "Consistency Policy, rate x 3, 3 passes": Rival("consistency-policy", 3.0, acting="consistency:3"),
+    "Consistency Policy, rate x 10": Rival("consistency-policy", 10.0),
     "Consistency Policy, 80 bins from the start": Rival("consistency-policy", options=SAME_BINS),
-    "Consistency Policy, 80 bins from the start, rate x 3": Rival("consistency-policy", 3.0, SAME_BINS),
-    "Consistency Policy, 3 passes": Rival("consistency-policy", acting="consistency:3"),
-    "Consistency Policy, 80 bins from the start, 3 passes": Rival(
-        "consistency-policy", 1.0, SAME_BINS, acting="consistency:3"
-    ),
-    "Consistency Policy, denoising towards clean data": Rival(
-        "consistency-policy", options={"denoising_arrival": "clean"}
-    ),
     "consistency": Rival("consistency"),
-    "consistency, rate x 0.33": Rival("consistency", 0.33),
     "consistency, rate x 3": Rival("consistency", 3.0),
+    "consistency, rate x 10": Rival("consistency", 10.0),
     "consistency, 40 bins from the start": Rival("consistency", options={"first_bins": 40}),
-    "consistency, 10 bins at the end": Rival("consistency", options={"bins": 10}),
-    "progressive": Rival("progressive"),
-    "progressive, rate x 0.33": Rival("progressive", 0.33),
-    "progressive, rate x 3": Rival("progressive", 3.0),
-    "progressive, from 16 passes": Rival("progressive", options={"first_steps": 16}),
     "Gaussian": Rival("gaussian"),
     "Gaussian, rate x 0.33": Rival("gaussian", 0.33),
     "Gaussian, rate x 3": Rival("gaussian", 3.0),

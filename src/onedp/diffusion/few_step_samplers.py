@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from onedp.diffusion.denoiser import Denoiser
-from onedp.diffusion.sampler_parts import check_clip, check_steps, clipped, scaled_draws, x0_at
+from onedp.diffusion.sampler_parts import (
+    check_clip,
+    check_noise_scale,
+    check_steps,
+    clipped,
+    scaled,
+    scaled_draws,
+    x0_at,
+)
 from onedp.diffusion.schedule import CosineDdpm, Edm, Flow, ddim_step, diffuse, level_times
 from onedp.errors import OneDPError
 
@@ -26,17 +33,20 @@ class Euler:
     """Network passes."""
     clip: float | None = 1.0
     """Clip of the final chunk; intermediate estimates are left alone."""
+    noise_scale: float = 1.0
+    """Factor on the input noise when acting; 0 is deterministic."""
 
     kind = "euler"
 
     def __post_init__(self) -> None:
         check_steps(self.kind, self.steps)
         check_clip(self.clip)
+        check_noise_scale(self.noise_scale)
 
     @property
     def draws(self) -> int:
-        """One."""
-        return 1
+        """One, or none when deterministic."""
+        return 1 if self.noise_scale > 0 else 0
 
     @property
     def nfe(self) -> int:
@@ -45,8 +55,8 @@ class Euler:
 
     @property
     def label(self) -> str:
-        """euler:N."""
-        return f"euler:{self.steps}"
+        """euler:N, with the factor on the noise if there is one."""
+        return scaled(f"euler:{self.steps}", self.noise_scale)
 
     def times(self, schedule: CosineDdpm | Edm | Flow) -> Tensor:
         """Times (steps,) at which the network is asked, descending; from the last one the clean estimate is taken."""
@@ -57,7 +67,7 @@ class Euler:
         schedule = denoiser.schedule
         assert isinstance(schedule, (CosineDdpm, Edm, Flow))
         times = self.times(schedule).to(noise.device)
-        x = noise[:, 0].double() * schedule.prior_scale(times[:1]).double()
+        x = scaled_draws(noise.double(), self.noise_scale, 1)[:, 0] * schedule.prior_scale(times[:1]).double()
         for i in range(self.steps - 1):
             x0 = x0_at(denoiser, x, times[i : i + 1], cond)
             x = ddim_step(schedule, x, x0, times[i : i + 1], times[i + 1 : i + 2])
@@ -84,8 +94,7 @@ class Consistency:
         check_clip(self.clip)
         if not self.levels or list(self.levels) != sorted(set(self.levels), reverse=True) or self.levels[-1] < 0:
             raise OneDPError(f"consistency needs descending levels of at least 0, not {self.levels}.")
-        if not 0 <= self.noise_scale < math.inf:
-            raise OneDPError(f"consistency needs a finite noise scale of at least 0, not {self.noise_scale}.")
+        check_noise_scale(self.noise_scale)
 
     @property
     def draws(self) -> int:
@@ -99,8 +108,8 @@ class Consistency:
 
     @property
     def label(self) -> str:
-        """consistency:N."""
-        return f"consistency:{len(self.levels)}"
+        """consistency:N, with the factor on the noise if there is one."""
+        return scaled(f"consistency:{len(self.levels)}", self.noise_scale)
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Clean estimates at one level after the other."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -63,6 +65,18 @@ def test_chained_consistency_keeps_the_distribution(schedule, text):
     assert found.std(dim=0).mean().item() == pytest.approx(STD, rel=0.05)
 
 
+@pytest.mark.parametrize("text", ["euler:10", "consistency:3"])
+def test_a_factor_on_the_noise_scales_every_draw(text):
+    whole, less = (parse_sampler(each, Edm()) for each in (text, f"{text}:0.5"))
+    assert (whole.label, less.label) == (text, f"{text}:0.5")
+    assert less == replace(whole, noise_scale=0.5)
+    noise, exact, cond = draw(whole), ExactConsistency(Edm()), torch.zeros(2000, 1)
+    torch.testing.assert_close(less.sample(exact, cond, noise), whole.sample(exact, cond, 0.5 * noise))
+    none = replace(whole, noise_scale=0.0)
+    assert none.draws == 0
+    torch.testing.assert_close(none.sample(exact, cond, noise[:, :0]), whole.sample(exact, cond, 0 * noise))
+
+
 def test_the_levels_of_consistency_policy():
     """Three levels: the start, and the ends of bins 27 and 54 of their 80."""
     levels = parse_sampler("consistency:3", Edm()).levels  # type: ignore[union-attr]
@@ -81,7 +95,10 @@ def test_without_noise_it_iterates_from_zeros():
     torch.testing.assert_close(found, second)
 
 
-@pytest.mark.parametrize("sampler", [Euler(3, clip=None), Consistency((80.0, 2.5), 0.5), Consistency((1.0,), 0.0, 2.0)])
+@pytest.mark.parametrize(
+    "sampler",
+    [Euler(3, clip=None), Euler(4, noise_scale=0.5), Consistency((80.0, 2.5), 0.5), Consistency((1.0,), 0.0, 2.0)],
+)
 def test_samplers_are_stored_and_read(sampler):
     data = sampler_to_json(sampler)
     data = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}  # as JSON does
@@ -110,14 +127,14 @@ def test_impossible_samplers_are_refused():
     for levels in ((), (1.0, 2.0), (1.0, 1.0)):
         with pytest.raises(OneDPError, match="needs descending levels"):
             Consistency(levels)
-    with pytest.raises(OneDPError, match="finite noise scale"):
+    with pytest.raises(OneDPError, match="noise scale must be a number of at least 0"):
         Consistency((1.0,), noise_scale=-1.0)
     with pytest.raises(OneDPError, match="the number of steps must be 1 or more"):
         Euler(0)
     with pytest.raises(OneDPError, match="the number of levels must be 1 or more"):
         parse_sampler("consistency:0", Edm())
     with pytest.raises(OneDPError, match="too many parts"):
-        parse_sampler("consistency:3:1", Edm())
+        parse_sampler("consistency:3:1:1", Edm())
 
 
 @pytest.mark.parametrize("t", [0.001, 0.3, 1.0])

@@ -65,16 +65,16 @@ def check_sampler(sampler: AnySampler, schedule: Schedule) -> None:
 
 
 EXAMPLES = (
-    "Examples: ddpm:100, ddim:10, ddim:10:leading, ddim:10:0.75, heun:18, euler:10, consistency:3, one-step, "
-    "one-step:65:0.5."
+    "Examples: ddpm:100, ddim:10, ddim:10:leading, ddim:10:0.75, heun:18, euler:10:0.75, consistency:3, "
+    "one-step, one-step:65:0.5."
 )
-MOST_PARTS = {"ddpm": 3, "ddim": 3, "heun": 2, "euler": 1, "consistency": 1, "one-step": 2}
+MOST_PARTS = {"ddpm": 3, "ddim": 3, "heun": 2, "euler": 2, "consistency": 2, "one-step": 2}
 
 
 def parse_sampler(text: str, schedule: Schedule) -> AnySampler:
     """Read ``ddpm:N``, ``ddim:N`` (also ``ddim:N:SPACING``), ``heun:N``, ``euler:N``, ``consistency:N`` or
-    ``one-step:LEVEL:NOISE``; behind those of the first three a factor on the noise may stand too. N levels of
-    ``consistency`` lie evenly on the way from noise to data, as the three of Consistency Policy (arXiv 2405.07503) do.
+    ``one-step:LEVEL:NOISE``; behind the others a factor on the noise may stand too. N levels of ``consistency`` lie
+    evenly on the way from noise to data, as the three of Consistency Policy (arXiv 2405.07503) do.
 
     Each number may be left out. Raises ``OneDPError``.
     """
@@ -87,7 +87,8 @@ def parse_sampler(text: str, schedule: Schedule) -> AnySampler:
         count = _number(text, parts[0], int) if parts else 1
         if count < 1:
             raise OneDPError(f"The sampler {text} is not possible: the number of levels must be 1 or more.")
-        return Consistency(tuple(float(t) for t in schedule.ode_times(torch.arange(count) / count)))
+        levels = tuple(float(t) for t in schedule.ode_times(torch.arange(count) / count))
+        return Consistency(levels, _number(text, parts[1], float) if len(parts) > 1 else 1.0)
     if kind != "one-step":
         return sampler_from_json({"kind": kind, **_stepwise(text, kind, parts)})
     level = _number(text, parts[0], float) if parts else DEFAULT_LEVELS[schedule.kind]
@@ -98,7 +99,7 @@ def _stepwise(text: str, kind: str, parts: list[str]) -> dict[str, Any]:
     """Number of steps, spacing and noise scale of a sampler of many steps; a name is a spacing, a number the scale."""
     found: dict[str, Any] = {"steps": _number(text, parts[0], int)} if parts else {}
     rest = parts[1:]
-    if rest and kind != "heun" and rest[0][:1].isalpha():
+    if rest and kind in ("ddpm", "ddim") and rest[0][:1].isalpha():
         found["spacing"] = rest.pop(0)
     if rest:
         found["noise_scale"] = _number(text, rest.pop(0), float)
