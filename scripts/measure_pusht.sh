@@ -33,7 +33,7 @@ all | ddpm)
 esac
 case "${1:-all}" in
 all | noise)
-    row pusht-keypoints pusht-keypoints-ddpm ddim:10:0.75 500
+    row pusht-keypoints pusht-keypoints-ddpm ddim:10:0.75 2000
     row pusht-keypoints pusht-keypoints-onedp-s one-step:65:1 500
     row pusht-keypoints pusht-keypoints-edm heun:10:0.5 500
     row pusht-keypoints pusht-keypoints-edm-onedp-s one-step:2.5:1 500

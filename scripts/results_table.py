@@ -34,7 +34,7 @@ MADE_BY = """
 ## Policies that the package does not ship
 
 The commands below name them by the folder that they were trained in (`../runs/NAME` or `NAME`). All but lost-N,
-onedp-1, onedp-2, onedp-half-0 and onedp-twentieth-0 were distilled before the package had lost episodes; today that is
+onedp-1, onedp-2, onedp-half-N and onedp-twentieth-0 were distilled before the package had lost episodes; today that is
 `onedp distill ... --no-lost`:
 
 - onedp-s-150, -300, -600: `onedp distill pusht-keypoints-ddpm --method onedp-s --steps 150 --threads 1 --out NAME`
@@ -52,8 +52,8 @@ onedp-1, onedp-2, onedp-half-0 and onedp-twentieth-0 were distilled before the p
   rate; seed 0 of it, made from the same number of pairs but for a few, is
   [rate-x-0.5-0.25-0-100000-2000](short-budgets/rate-x-0.5-0.25-0-100000-2000.json) (`scripts/short_budgets.py`)
 - onedp-twentieth-0: `onedp distill pusht-keypoints-ddpm --steps 476 --threads 1 --out NAME`, 5 %
-- onedp-half-0: `onedp distill pusht-keypoints-ddpm --steps 4800 --threads 1 --out NAME` (half-0), the recipe for twice
-  its length, 50.4 %, with lost states
+- onedp-half-0 (half-0), -1: `onedp distill pusht-keypoints-ddpm --steps 4800 --seed N --threads 1 --out NAME`, the
+  recipe for twice its length, 50.4 %, with lost states
 - edm-onedp: `onedp distill pusht-keypoints-edm --threads 1 --out NAME`, the same of the EDM teacher, 29.7 %
 - going-on: `onedp distill pusht-keypoints-ddpm --method going-on --steps 1200 --threads 1 --out NAME`
 - edm-METHOD-0-DIGEST: rivals at a tenth of the EDM teacher's training in counted passes, one seed: `onedp bench
