@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from onedp.bench.contestants import Contestant
 from onedp.bench.frame import Column, Row, Trained
 from onedp.bench.output import markdown, results_json
 from onedp.bench.two_modes_lab import TwoModesLab
-from onedp.diffusion.samplers import OneStep
 from onedp.errors import OneDPError
 from onedp.evaluate.runner import hardware
 from onedp.files import write_json, write_text
@@ -70,14 +70,28 @@ class Lever(Protocol):
     @property
     def acting_noise(self) -> float | None: ...
 
-    def config(self, steps: int) -> MethodConfig: ...
-    def sampler(self) -> str | None: ...
+    def config(self, steps: int) -> MethodConfig:
+        """For a run of ``steps`` steps."""
+        ...
+
+    def sampler(self) -> str | None:
+        """How it acts; None: as it was trained to."""
+        ...
 
 
-def main(options: Options, levers: Mapping[str, Lever]) -> None:
+def main(levers: Mapping[str, Lever]) -> None:
+    """The command line; errors end with exit code 2 and no traceback."""
+    try:
+        make_table(tyro.cli(Options), levers)
+    except OneDPError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def make_table(options: Options, levers: Mapping[str, Lever]) -> None:
     """Run what is missing and write the table."""
     if unknown := sorted(set(options.rows) - set(levers)):
-        raise SystemExit(f"There are no rows {unknown}; there are {sorted(levers)}.")
+        raise OneDPError(f"There are no rows {unknown}; there are {sorted(levers)}.")
     lab = TwoModesLab(options.bench, make_missing=not options.only_finished)
     rows = [ablation_row(lab, name, levers[name], options) for name in options.rows or levers]
     if options.only_finished:
@@ -133,8 +147,7 @@ def acting_noise(lever: Lever, trained: Trained) -> float:
     """Factor on the noise under which a policy was examined: the lever's, or what the policy learned."""
     if lever.acting_noise is not None:
         return lever.acting_noise
-    sampler = load_policy(trained.folder).sampler
-    return sampler.noise_scale if isinstance(sampler, OneStep) else 1.0
+    return load_policy(trained.folder, lever.sampler()).sampler.noise_scale
 
 
 def meets_target(own: Mapping[str, float | None], reference: Mapping[str, float | None]) -> bool:
@@ -157,4 +170,4 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options), LEVERS)
+    main(LEVERS)

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import tyro
-from two_modes_ablation import Options, main
+from two_modes_ablation import main
 
 from onedp.methods.config import MethodConfig
 from onedp.methods.presets import fitted
@@ -51,7 +50,6 @@ class Rival:
         return self.acting
 
 
-SAME_BINS = {"first_bins": 80}
 RIVALS: dict[str, Rival] = {
     "Consistency Policy": Rival("consistency-policy"),
     "Consistency Policy, 3 passes": Rival("consistency-policy", acting="consistency:3"),
@@ -59,7 +57,7 @@ RIVALS: dict[str, Rival] = {
     "Consistency Policy, rate x 3": Rival("consistency-policy", 3.0),
     "Consistency Policy, rate x 3, 3 passes": Rival("consistency-policy", 3.0, acting="consistency:3"),
     "Consistency Policy, rate x 10": Rival("consistency-policy", 10.0),
-    "Consistency Policy, 80 bins from the start": Rival("consistency-policy", options=SAME_BINS),
+    "Consistency Policy, 80 bins from the start": Rival("consistency-policy", options={"first_bins": 80}),
     "consistency": Rival("consistency"),
     "consistency, rate x 3": Rival("consistency", 3.0),
     "consistency, rate x 10": Rival("consistency", 10.0),
@@ -72,4 +70,4 @@ RIVALS: dict[str, Rival] = {
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options), RIVALS)
+    main(RIVALS)

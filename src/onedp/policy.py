@@ -79,7 +79,11 @@ class TorchPolicy:
         if isinstance(sampler, Ddim) and isinstance(self.sampler, Ddim):
             sampler = replace(sampler, recompute_eps=self.sampler.recompute_eps)  # how the checkpoint's own tools do it
         if isinstance(sampler, Consistency) and isinstance(self.sampler, Consistency) and sampler.nfe == self.nfe:
-            return self  # it keeps its own levels and noise scale
+            if text.count(":") < 2:
+                return self  # it keeps its own levels and noise scale
+            if not self.sampler.noise_scale and sampler.noise_scale:
+                raise OneDPError(f"{self.name} was trained without noise; {text} would give it some. Leave it out.")
+            sampler = replace(self.sampler, noise_scale=sampler.noise_scale)
         if isinstance(sampler, OneStep) and isinstance(self.sampler, OneStep):
             if ":" not in text:
                 return self  # a student keeps its own level and noise scale

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from onedp.artifact import artifact_name, file_digest, resolve_artifact
 from onedp.data.normalize import fit_normalizer
+from onedp.diffusion.few_step_samplers import Consistency
 from onedp.diffusion.samplers import Ddim, Ddpm, OneStep
 from onedp.diffusion.schedule import CosineDdpm
 from onedp.errors import ArtifactError, OneDPError, SpecError
@@ -135,6 +136,18 @@ def test_a_student_keeps_its_own_level_when_asked_for_one_step():
     ):
         student.with_sampler("ddim:10")
     assert own.label == "one-step:50:0.5"
+
+
+def test_a_chained_student_keeps_its_own_levels_and_takes_a_factor_on_its_noise():
+    student = make_policy(Consistency((60.0,), clip=None))
+    assert student.with_sampler("consistency:1").sampler == Consistency((60.0,), clip=None)
+    assert student.with_sampler("consistency:1:0.5").sampler == Consistency((60.0,), 0.5, None)
+    assert student.with_sampler("consistency:3:0.5").nfe == 3
+    without = make_policy(Consistency((60.0, 6.0), 0.0))
+    assert without.with_sampler("consistency:2").sampler == without.with_sampler("consistency:2:0").sampler
+    with pytest.raises(OneDPError, match=r"was trained without noise; consistency:2:0\.5 would"):
+        without.with_sampler("consistency:2:0.5")
+    assert without.sampler.label == "consistency:2"
 
 
 def test_a_run_folder_stands_for_its_policy(tmp_path):

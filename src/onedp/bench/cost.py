@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from onedp.errors import OneDPError
+from onedp.methods.config import MethodConfig
 from onedp.methods.distillation import weights_are_held
 from onedp.methods.method import Method
 from onedp.nets.backbone import Backbone
@@ -30,6 +31,11 @@ FORWARD, THROUGH_FROZEN, FORWARD_BACKWARD = 1.0, 2.0, 3.0
 """A backward pass is two products of the forward pass's size, one where the weights are frozen."""
 PROBE_STEPS, PROBE_BATCH = 60, 8
 WARM_UP_STEPS, TIMED_STEPS = 2, 8
+
+
+def count_version(config: MethodConfig) -> dict[str, int]:
+    """What the identity of a counted cost says beside the config, where passes with held weights once counted three."""
+    return {"held_weights": 2} if config.holds_weights else {}
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from onedp.bench import cost
-from onedp.bench.cost import counted_passes, probe_cost, spent_by, steps_within
+from onedp.bench.cost import count_version, counted_passes, probe_cost, spent_by, steps_within
 from onedp.bench.lab import make_data
 from onedp.bench.two_modes import SPEC
 from onedp.diffusion.samplers import Heun
@@ -18,7 +18,7 @@ from onedp.methods.config import ActTrainingConfig, DenoisingConfig
 from onedp.methods.distillation import gradient_at
 from onedp.methods.method import Setting
 from onedp.methods.student_config import ProgressiveConfig
-from onedp.methods.table import build_method
+from onedp.methods.table import METHODS, build_method
 from onedp.nets.build import build_backbone, build_denoiser
 from onedp.nets.config import NETWORKS, ActConfig, DitConfig, MlpConfig, NetworkConfig, UnetConfig
 from onedp.train.config import LoopConfig
@@ -65,6 +65,11 @@ def test_a_pass_that_is_followed_back_to_its_input_alone_costs_two():
         assert counter.total == 2 * 5 * weights_of(network)
         network(x, t, cond)
     assert counter.total == (2 + 3) * 5 * weights_of(network)
+
+
+def test_methods_that_hold_weights_say_so_in_what_their_cost_is_found_by():
+    held = {name for name, entry in METHODS.items() if count_version(entry.preset.config)}
+    assert held == {"consistency-policy", "sid", "onedp-s-adversarial"}
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -111,7 +111,7 @@ class Sampling:
 
 def acting_noise(policy: TorchPolicy) -> float:
     """Factor on the noise that the policy's sampler begins with."""
-    return float(getattr(policy.sampler, "noise_scale", 1.0))
+    return float(policy.sampler.noise_scale)
 
 
 def exact_solution(teacher: TorchPolicy, obs: Mapping[str, ndarray], sampling: Sampling) -> Float[Tensor, "b tp da"]:

@@ -11,7 +11,7 @@ from typing import Any
 from onedp.artifact import read_manifest, resolve_artifact
 from onedp.bench.cells import Cell, CellStore
 from onedp.bench.contestants import Contestant
-from onedp.bench.cost import FORWARD_BACKWARD, probe_cost, steps_within
+from onedp.bench.cost import FORWARD_BACKWARD, count_version, probe_cost, steps_within
 from onedp.bench.frame import Lab, Numbers, Trained
 from onedp.bench.heldout_numbers import heldout_numbers
 from onedp.bench.pusht_columns import PUSHT_COLUMNS
@@ -270,6 +270,7 @@ class PushTLab(Lab):
         teacher = load_policy(self.teacher(contestant.process).folder)
         identity = {
             "cost": 1 if teacher.network.kind in COUNTED_FIRST else 2,
+            **count_version(preset.config),
             "teacher": self.teacher(contestant.process).digest,
             "method": method_identity(config_for(1000)),
             "batch_size": preset.batch_size,

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from onedp.bench.cells import Cell, CellStore, UnfinishedError
 from onedp.bench.contestants import Contestant
-from onedp.bench.cost import FORWARD_BACKWARD, probe_cost, spent_by, steps_within
+from onedp.bench.cost import FORWARD_BACKWARD, count_version, probe_cost, spent_by, steps_within
 from onedp.bench.frame import Lab, Numbers, Trained
 from onedp.bench.heldout_numbers import Sampling
 from onedp.bench.lab import OBSERVATION, Examination, Fitted, LabData, fit, make_data
@@ -122,7 +122,7 @@ class TwoModesLab(Lab):
         assert teacher_passes is not None
         name, own = contestant.text, contestant.network
         sample = Plan(f"cost-{name}", config_for(1000), self._loop(1000, batch_size, 0), process, {}, own)
-        probed = Cell(sample.name, {"cost": 1, **self._identity(sample)})
+        probed = Cell(sample.name, {"cost": 1, **count_version(sample.config), **self._identity(sample)})
         cost = self.store.done(probed, lambda: self._probe(config_for, sample))
         steps = steps_within(budget, teacher_passes, cost["step"])
         return Plan(f"{name}-{seed}", config_for(steps), self._loop(steps, batch_size, seed), process, cost, own)

@@ -78,7 +78,7 @@ class Bench:
         if self.task == "pusht-keypoints":
             self._check_simulation(contestants)
         elif ignored := [name for name in SIMULATED if getattr(self, name) != getattr(Bench, name)]:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+            options = ", ".join(f"--{name.replace('_', '-')}".replace("--lost", "--no-lost") for name in ignored)
             raise OneDPError(
                 f"{options}: only of pusht-keypoints; {self.task} trains its own teachers and has no starts."
             )

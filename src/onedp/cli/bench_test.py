@@ -33,7 +33,7 @@ def test_a_table_with_numbers_is_a_result_and_one_without_is_an_error(tmp_path, 
 
 def test_options_that_two_modes_has_no_use_for_are_refused(tmp_path):
     changes: dict[str, Any] = {"episodes": 5, "teacher_edm": "mine", "lost": False}
-    with pytest.raises(OneDPError, match="--teacher-edm, --lost, --episodes: only of pusht-keypoints"):
+    with pytest.raises(OneDPError, match="--teacher-edm, --no-lost, --episodes: only of pusht-keypoints"):
         Bench("two-modes", methods=("onedp-s",), out=tmp_path, **changes).run()
     assert not any(tmp_path.iterdir())
 

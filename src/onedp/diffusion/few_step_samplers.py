@@ -108,8 +108,8 @@ class Consistency:
 
     @property
     def label(self) -> str:
-        """consistency:N, with the factor on the noise if there is one."""
-        return scaled(f"consistency:{len(self.levels)}", self.noise_scale)
+        """consistency:N, with the factor on the noise if there is one; MIP's, without noise, was always called so."""
+        return scaled(f"consistency:{len(self.levels)}", self.noise_scale or 1.0)
 
     def sample(self, denoiser: Denoiser, cond: Tensor, noise: Float[Tensor, "b draws tp da"]) -> Tensor:
         """Clean estimates at one level after the other."""

@@ -50,6 +50,11 @@ class Sampler(Protocol):
         ...
 
     @property
+    def noise_scale(self) -> float:
+        """Factor on all noise when acting."""
+        ...
+
+    @property
     def clip(self) -> float | None:
         """Limit of the normalised clean chunk; None where data is not scaled to [-1, 1]."""
         ...

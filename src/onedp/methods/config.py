@@ -78,6 +78,11 @@ class MethodConfig:
     """What the method needs of the network's config."""
 
     @property
+    def holds_weights(self) -> bool:
+        """Whether a loss is followed back through a network that learns, at its input alone (``gradient_at``)."""
+        return False
+
+    @property
     def stages(self) -> Mapping[str, str]:
         """Policies that are kept on the way, without the last: the name of each milestone to what its policy is."""
         return {}

@@ -120,6 +120,11 @@ class OneDpConfig(MethodConfig):
         if self.tracker_updates < 1:
             raise OneDPError(f"tracker_updates must be at least 1, it is {self.tracker_updates}.")
 
+    @property
+    def holds_weights(self) -> bool:
+        """The Fisher divergence and the critic look at actions through the tracker."""
+        return self.divergence == "fisher" or self.adversarial_weight > 0
+
     def _check_warm_start(self) -> None:
         if self.warm_start != "consistency":
             return

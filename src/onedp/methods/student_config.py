@@ -115,6 +115,11 @@ class TrajectoryConfig(ConsistencyConfig):
     (arXiv 2310.02279, eq. 13), or clean data, as in Consistency Policy's code, which draws one-step answers towards
     the mean."""
 
+    @property
+    def holds_weights(self) -> bool:
+        """The way from an earlier time to clean data."""
+        return True
+
 
 @dataclass(frozen=True)
 class ProgressiveConfig(PairsConfig):

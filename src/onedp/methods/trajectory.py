@@ -81,6 +81,7 @@ class Trajectory(FromPairs):
         fixed, differences = cond.detach(), []
 
         def error(x: Tensor) -> Tensor:
+            """What is differentiated; the difference is kept for the log, which another pass would cost."""
             differences.append(student.jump(x, s, clean, fixed) - target)
             return pseudo_huber(differences[0], self.config.huber).mean()
 
