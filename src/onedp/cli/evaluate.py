@@ -22,7 +22,8 @@ class Evaluate:
     task: str | None = None
     """Default: the task it was trained on."""
     sampler: str | None = None
-    """ddpm:100, ddim:10, ddim:1, heun:18, heun:10, one-step; default: the one stored with the policy."""
+    """ddpm:100, ddim:10, heun:18, euler:10, consistency:3, one-step; a last number is a factor on the noise
+    (ddim:10:0.75). Default: the one stored with the policy."""
     episodes: int = 100
     """Starts."""
     first_seed: int = 100_000

@@ -21,7 +21,7 @@ class Export:
     """onnx (ONNX Runtime, OpenVINO, TensorRT), openvino (OpenVINO's own format) or lerobot (a stock diffusion policy of
     LeRobot, for one-step students that predict x0)."""
     sampler: str | None = None
-    """ddim:10, ddpm:100, heun:10, one-step; default: the one stored with the policy."""
+    """ddim:10, ddpm:100, heun:10, one-step, as of onedp evaluate; default: the one stored with the policy."""
     data: Path | None = None
     """Data set whose observations the check uses besides random ones; default: what the package ships for the task."""
     precision: str = "fp32"
