@@ -6,8 +6,9 @@
 # training seeds), without-teacher (trained on the demonstrations for the teacher's whole budget; samplers of the
 # teacher beside them), flow-students (one pass of the flow policy of without-teacher), flow-seeds (flow policies of two
 # other training seeds, and one pass of each), variants (other networks, an annealed limit, the paper's recipe),
-# converged (five and ten times the tenth), default all. ROWS: another folder for the results. ONLY_FINISHED=1: train
-# nothing for the tables, write them of what is there. Each row of without-teacher takes 20 to 60 minutes of a core.
+# converged (five times the tenth), noise (some of them with less noise), default all. ROWS: another folder for the
+# results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there. Each row of without-teacher takes
+# 20 to 60 minutes of a core. One table of all: scripts/rivals_table.py.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -22,8 +23,8 @@ bench() { # part, folder of results, methods, budget...
     name=$1 results=$2 methods=$3
     shift 3
     # shellcheck disable=SC2086
-    "$onedp" bench pusht-keypoints --methods "$methods" --budget "$@" --seeds "$seeds" --episodes 500 --first-seed 100000 \
-        --workers 1 --demonstrations "$demonstrations" --out "$name" ${ONLY_FINISHED:+--only-finished}
+    "$onedp" bench pusht-keypoints --methods "$methods" --budget "$@" --seeds "$seeds" --episodes 500 \
+        --first-seed 100000 --workers 1 --demonstrations "$demonstrations" --out "$name" ${ONLY_FINISHED:+--only-finished}
     mkdir -p "$results"
     for each in table.md results.json plots evaluations; do
         [ ! -e "$name/$each" ] || cp -R "$name/$each" "$results"
@@ -82,6 +83,21 @@ case "$part" in all | variants)
     ;;
 esac
 case "$part" in all | converged)
-    bench converged "$rows/converged" edm/consistency-policy,edm/consistency-policy@consistency:3 0.5 1
+    bench converged "$rows/converged" edm/consistency-policy,edm/consistency-policy@consistency:3 0.5
+    ;;
+esac
+less() { # name, policy, sampler with a factor on the noise
+    [ ! -d "$2" ] || [ -e "$rows/noise/$1.json" ] || "$onedp" evaluate "$2" --sampler "$3" --task pusht-keypoints \
+        --episodes 500 --first-seed 100000 --workers 1 --json "$rows/noise/$1.json"
+}
+case "$part" in all | noise)
+    mkdir -p "$rows/noise"
+    for policy in without-teacher/runs/edm-meanflow-0-*/policy; do less meanflow-x0.75 "$policy" consistency:1:0.75; done
+    for policy in converged/runs/edm-consistency-policy-0-*/policy; do
+        less cp-half-3-x0.5 "$policy" consistency:3:0.5
+    done
+    for policy in seeds/runs/edm-regression-fine-0-*/policy; do
+        less regression-fine-x0.5 "$policy" one-step:2.5:0.5
+    done
     ;;
 esac
