@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,9 @@ def test_commands_know_their_options():
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         unknown += [f"{verb} {option}" for option in sorted(options) if not re.search(rf"{option}(?![\w-])", said)]
     assert not unknown
+
+
+@pytest.mark.slow
+def test_the_table_of_all_rivals_is_what_the_results_say():
+    made = runpy.run_path(str(ROOT / "scripts/rivals_table.py"))["table"]()
+    assert (ROOT / "results/pusht-bench/all.md").read_text() == made, "python scripts/rivals_table.py makes it again"
