@@ -91,6 +91,7 @@ NOT_TIMED = (
     "lost1200-0",
     "edm-onedp",
     "going-on",
+    "onedp-half-1",
     "edm-consistency-policy-0-cf0b74041617",
     "edm-onedp-s-0-1ca2c52e3dd0",
     "edm-regression-fine-0-8301292381e2",
