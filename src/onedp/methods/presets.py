@@ -98,7 +98,7 @@ SID = replace(ONEDP_S, config=replace(_ONEDP_S, divergence="fisher"))
 
 # Rivals from the same teacher: OneDP's budget and batch, rates for warm-started networks of a few million weights.
 REGRESSION = Preset(RegressionConfig(), steps=1200, batch_size=128)
-# The best of two-modes (EDM teacher); on Push-T's DDPM teacher a little below OneDP-S (results/).
+# The best of two-modes (EDM teacher); on Push-T it loses a little score to OneDP-S, of either teacher (results/).
 REGRESSION_FINE = replace(
     REGRESSION,
     config=RegressionConfig(
