@@ -136,6 +136,14 @@ ENTRIES = (
     Entry("MeanFlow", "", "1", "100 %", (bench("meanflow", folder="meanflow/"),)),
     Entry("MIP", "", "0", "100 %", (bench("mip", folder="without-teacher/"),)),
     Entry("cloning", "", "0", "100 %", (bench("cloning", folder="without-teacher/"),)),
+    *(
+        Entry(name, teacher, noise, cost, (f"pusht-bench/noise/{file}.json",))
+        for name, teacher, noise, cost, file in (
+            ("MeanFlow", "", "0.75", "100 %", "meanflow-x0.75"),
+            ("Consistency Policy, 3 passes", "EDM", "0.5", "45 %", "cp-half-3-x0.5"),
+            ("`regression-fine`", "EDM", "0.5", "10 %", "regression-fine-x0.5"),
+        )
+    ),
 )  # fmt: skip
 
 
@@ -162,6 +170,12 @@ PAIRS = (
     ("Consistency Policy, 3 passes, of EDM, x 1, 10 %", "`onedp`, of EDM, x 1, 10 %"),
     ("Consistency Policy, 3 passes, of EDM, x 1, 45 %", "`onedp`, of EDM, x 1, 30 %"),
     ("Consistency Policy, of EDM, x 1, 45 %", "`onedp`, of EDM, x 1, 30 %"),
+    ("`onedp`, of flow, x 0.75, 25 %", "MeanFlow, x 0.75, 100 %"),
+    ("MeanFlow, x 0.75, 100 %", "`onedp`, of DDPM, x 0.75, 25 %"),
+    ("Consistency Policy, 3 passes, of EDM, x 0.5, 45 %", "`onedp`, of EDM, x 0.5, 30 %"),
+    ("`regression-fine`, of EDM, x 0.5, 10 %", "OneDP-S, shipped, of EDM, x 0.5, 15 %"),
+    ("MeanFlow, x 0.75, 100 %", "DDIM-10, x 0.75"),
+    ("MeanFlow, x 0.75, 100 %", "MeanFlow, x 1, 100 %"),
     ("`onedp`, of EDM, x 0.5, 30 %", "Heun-10, x 0.5"),
 )
 """Rows that are compared with each other: mostly with as much noise."""
