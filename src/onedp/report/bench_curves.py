@@ -145,7 +145,7 @@ def _points(rows: Sequence[Row], column: Column, clock: str) -> list[Point]:
 
 def _with_legend(entries: int) -> tuple[Figure, Axes]:
     """Axes with room for a legend at their right."""
-    return make_axes(max(3.0, 0.7 + 0.2 * entries), left=0.6, right=1.75)
+    return make_axes(max(3.0, 0.7 + 0.2 * entries), left=0.6, right=1.95)
 
 
 def _finish(axes: Axes, xlabel: str, ylabel: str) -> None:
