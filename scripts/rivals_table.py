@@ -26,10 +26,7 @@ STARTS = range(100_000, 100_500)
 REFERENCE = "Heun-18, x 1"
 LOST = 0.8
 """Score below which an episode counts as lost."""
-COMPUTED = {
-    *("episodes", "first_seed", "score_mean", "score_ci95", "success_rate", "success_ci95"),
-    "per_episode",
-}
+COMPUTED = {"episodes", "first_seed", "score_mean", "score_ci95", "success_rate", "success_ci95", "per_episode"}
 """Fields of an evaluation that follow from its episodes."""
 
 
@@ -195,13 +192,15 @@ def results_of(entry: Entry) -> list[EvaluationResult]:
     paths = [path for pattern in entry.files for path in sorted(RESULTS.glob(pattern))]
     if not paths:
         raise OneDPError(f"{entry.name}: there is no {' or '.join(entry.files)} in {RESULTS}.")
-    found = [load_results(path) for path in paths]
-    for result in found:
+    found: list[EvaluationResult] = []
+    for path in paths:
+        result = load_results(path)
         assert isinstance(result, EvaluationResult)
         said = factor_on_noise(result.sampler)
         if said is not None and f"{said:g}" != entry.noise:
             raise OneDPError(f"{entry.name}: {result.label} acts with its noise x {said:g}, not {entry.noise}.")
-    return found  # type: ignore[return-value]
+        found.append(result)
+    return found
 
 
 def factor_on_noise(label: str) -> float | None:
