@@ -6,9 +6,9 @@
 # training seeds), without-teacher (trained on the demonstrations for the teacher's whole budget; samplers of the
 # teacher beside them), flow-students (one pass of the flow policy of without-teacher), flow-seeds (flow policies of two
 # other training seeds, and one pass of each), variants (other networks, an annealed limit, the paper's recipe),
-# converged (five times the tenth), noise (some of them with less noise), default all. ROWS: another folder for the
-# results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there. Each row of without-teacher takes
-# 20 to 60 minutes of a core. One table of all: scripts/rivals_table.py.
+# converged (five times the tenth), noise (some of them with less noise), rates (another one), default all. ROWS: another
+# folder for the results. ONLY_FINISHED=1: train nothing for the tables, write them of what is there. Each row of
+# without-teacher takes 20 to 60 minutes of a core. One table of all: scripts/rivals_table.py.
 set -eu
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -99,5 +99,13 @@ case "$part" in all | noise)
     for policy in seeds/runs/edm-regression-fine-0-*/policy; do
         less regression-fine-x0.5 "$policy" one-step:2.5:0.5
     done
+    ;;
+esac
+case "$part" in all | rates)
+    mkdir -p "$rows/rates"
+    [ -d cp-x3-0/policy ] || "$onedp" distill pusht-keypoints-edm --method consistency-policy --lr 9e-4 --steps 273 \
+        --threads 1 --cpu --out cp-x3-0
+    [ -e "$rows/rates/cp-x3-0.json" ] || "$onedp" evaluate cp-x3-0 --episodes 500 --first-seed 100000 --workers 1 \
+        --json "$rows/rates/cp-x3-0.json"
     ;;
 esac

@@ -110,6 +110,7 @@ ENTRIES = (
     Entry("Consistency Policy", "EDM", "1", "10 %", (bench("consistency-policy", folder=THREE),)),
     Entry("Consistency Policy, 3 passes", "EDM", "1", "10 %", (bench("consistency-policy", "consistency-3", THREE),)),
     Entry("Consistency Policy", "EDM", "1", "45 %", (bench("consistency-policy", folder="converged/"),)),
+    Entry("Consistency Policy, rate x 3", "EDM", "1", "10 %", ("pusht-bench/rates/cp-x3-0.json",)),
     Entry(
         "Consistency Policy, 3 passes", "EDM", "1", "45 %",
         (bench("consistency-policy", "consistency-3", "converged/"),),
@@ -150,6 +151,7 @@ PAIRS = (
     ("`regression-fine`, of EDM, x 0.75, 10 %", "`regression`, of EDM, x 0.75, 10 %"),
     ("Consistency Policy, 3 passes, of EDM, x 1, 10 %", "OneDP-S, of EDM, x 0.75, 10 %"),
     ("Consistency Policy, of EDM, x 1, 10 %", "OneDP-S, of EDM, x 0.75, 10 %"),
+    ("Consistency Policy, rate x 3, of EDM, x 1, 10 %", "Consistency Policy, of EDM, x 1, 10 %"),
     ("Consistency Policy, 3 passes, of EDM, x 1, 45 %", "Consistency Policy, 3 passes, of EDM, x 1, 10 %"),
     ("Consistency Policy, of EDM, x 1, 45 %", "Consistency Policy, of EDM, x 1, 10 %"),
     ("Consistency Policy, of EDM, x 1, 45 %", "OneDP-S, of EDM, x 0.75, 10 %"),
