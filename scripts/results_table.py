@@ -51,6 +51,8 @@ onedp-1, onedp-2, onedp-half-N and onedp-twentieth-0 were distilled before the p
 - onedp-1, onedp-2: `onedp distill pusht-keypoints-ddpm --seed N --threads 1 --out NAME`, the default at its present
   rate; seed 0 of it, made from the same number of pairs but for a few, is
   [rate-x-0.5-0.25-0-100000-2000](short-budgets/rate-x-0.5-0.25-0-100000-2000.json) (`scripts/short_budgets.py`)
+- no-lost-0: `onedp distill pusht-keypoints-ddpm --no-lost --seed 0 --threads 1 --out NAME`, the default without lost
+  episodes
 - onedp-twentieth-0: `onedp distill pusht-keypoints-ddpm --steps 476 --threads 1 --out NAME`, 5 %
 - onedp-half-0 (half-0), -1: `onedp distill pusht-keypoints-ddpm --steps 4800 --seed N --threads 1 --out NAME`, the
   recipe for twice its length, 50.4 %, with lost states
@@ -92,6 +94,7 @@ NOT_TIMED = (
     "edm-onedp",
     "going-on",
     "onedp-half-1",
+    "no-lost-0",
     "edm-consistency-policy-0-cf0b74041617",
     "edm-onedp-s-0-1ca2c52e3dd0",
     "edm-regression-fine-0-8301292381e2",
