@@ -143,8 +143,6 @@ ENTRIES = (
         )
     ),
 )  # fmt: skip
-
-
 PAIRS = (
     ("OneDP-S, of EDM, x 0.75, 10 %", "`regression`, of EDM, x 0.75, 10 %"),
     ("OneDP-S, of EDM, x 0.75, 10 %", "`regression-fine`, of EDM, x 0.75, 10 %"),

@@ -157,6 +157,9 @@ def step_weights(chunk: int, executed: range | None, unexecuted: float) -> Float
     return weights / weights.mean()
 
 
+_AT_INPUT = ContextVar("at_input", default=False)
+
+
 def gradient_at(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Gradient of ``loss(x)`` at x alone: whatever networks the loss asks get none. Works under ``no_grad``."""
     token = _AT_INPUT.set(True)
@@ -167,9 +170,6 @@ def gradient_at(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     finally:
         _AT_INPUT.reset(token)
     return gradient
-
-
-_AT_INPUT = ContextVar("at_input", default=False)
 
 
 def weights_are_held() -> bool:
